@@ -1,0 +1,83 @@
+"""The database session, the model base and the column types every room uses."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import sqlalchemy as sa
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.orm import DeclarativeBase, mapped_column, registry
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+BigId = Annotated[int, mapped_column(sa.BigInteger, sa.Identity(), primary_key=True)]
+Fen = Annotated[int, mapped_column(sa.BigInteger)]
+Big = Annotated[int, mapped_column(sa.BigInteger)]
+Instant = Annotated[datetime, mapped_column(sa.DateTime(timezone=True))]
+Created = Annotated[
+    datetime, mapped_column(sa.DateTime(timezone=True), server_default=sa.func.now())
+]
+Day = Annotated[date, mapped_column(sa.Date)]
+Json = Annotated[dict[str, Any], mapped_column(pg.JSONB, server_default="{}")]
+Tags = Annotated[list[str], mapped_column(pg.ARRAY(sa.Text), server_default="{}")]
+
+
+METADATA = sa.MetaData(naming_convention=NAMING)
+
+
+class _Declarative(DeclarativeBase):
+    registry = registry(
+        metadata=METADATA,
+        type_annotation_map={str: sa.Text, datetime: sa.DateTime(timezone=True)},
+    )
+
+
+db = SQLAlchemy(
+    model_class=_Declarative, metadata=METADATA, session_options={"expire_on_commit": False}
+)
+
+if TYPE_CHECKING:
+    Base = DeclarativeBase
+else:
+    Base = db.Model  # every table: stable constraint names, instants with a time zone
+
+
+def ref(target: str, *, index: bool = True, nullable: bool = False, primary: bool = False) -> Any:
+    """A bigint foreign key column to `table.id`, indexed unless said otherwise."""
+    return mapped_column(
+        sa.BigInteger,
+        sa.ForeignKey(f"{target}.id"),
+        index=index and not primary,
+        nullable=nullable,
+        primary_key=primary,
+    )
+
+
+def engine_options(pool_size: int) -> dict[str, Any]:
+    """SQLAlchemy engine options: UTC sessions, a checked pool, no endless waits."""
+    return {
+        "pool_size": pool_size,
+        "max_overflow": pool_size,
+        "pool_pre_ping": True,
+        "pool_timeout": 10,
+        "connect_args": {
+            "connect_timeout": 5,
+            "options": "-c timezone=UTC -c lock_timeout=15000 -c statement_timeout=120000",
+        },
+    }
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The same database address with the psycopg 3 driver named."""
+    for prefix in ("postgresql://", "postgres://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url[len(prefix) :]
+    return url

@@ -1,0 +1,187 @@
+"""Payment orders, the notices they came by, statements and the proof of the day."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from backend.base.db import Base, Big, BigId, Created, Day, Fen, Instant, Json, ref
+
+
+class PaymentOrder(Base):
+    """One attempt to pay some bills over one channel.
+
+    created -> paying -> paid | closed; `parked` waits for a person (wrong amount).
+    """
+
+    __tablename__ = "payment_order"
+
+    id: Mapped[BigId]
+    out_trade_no: Mapped[str] = mapped_column(unique=True)
+    channel: Mapped[str]
+    household_id: Mapped[int] = ref("household")
+    resident_id: Mapped[int | None] = ref("resident", nullable=True)
+    amount_fen: Mapped[Fen]
+    state: Mapped[str] = mapped_column(server_default="created")
+    prepay_id: Mapped[str | None]
+    transaction_id: Mapped[str | None]
+    fee_fen: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
+    created_at: Mapped[Instant]
+    expires_at: Mapped[Instant]
+    paid_at: Mapped[datetime | None]
+    note: Mapped[str | None]
+
+    items: Mapped[list[OrderItem]] = relationship(back_populates="order")
+
+
+class OrderItem(Base):
+    """A bill paid by an order; at most one open order for a bill and channel."""
+
+    __tablename__ = "order_item"
+    __table_args__ = (
+        sa.Index(
+            "uq_order_item_open",
+            "bill_id",
+            "channel",
+            unique=True,
+            postgresql_where=sa.text("open"),
+        ),
+    )
+
+    order_id: Mapped[int] = ref("payment_order", primary=True)
+    bill_id: Mapped[int] = mapped_column(
+        sa.BigInteger, sa.ForeignKey("bill.id"), primary_key=True, index=True
+    )
+    channel: Mapped[str]
+    amount_fen: Mapped[Fen]
+    open: Mapped[bool] = mapped_column(server_default=sa.true())
+
+    order: Mapped[PaymentOrder] = relationship(back_populates="items")
+
+
+class Refund(Base):
+    """Money given back over the channel it came by, always under the same number."""
+
+    __tablename__ = "refund"
+
+    id: Mapped[BigId]
+    out_refund_no: Mapped[str] = mapped_column(unique=True)
+    order_id: Mapped[int] = ref("payment_order")
+    business_key: Mapped[str] = mapped_column(unique=True)
+    amount_fen: Mapped[Fen]
+    state: Mapped[str] = mapped_column(server_default="created")  # created, processing, done, ...
+    reason: Mapped[str]
+    refund_id: Mapped[str | None]
+    created_at: Mapped[Instant]
+    done_at: Mapped[datetime | None]
+
+
+class RawNotice(Base):
+    """A channel's notice exactly as it came, stored before anything else is done."""
+
+    __tablename__ = "raw_notice"
+
+    id: Mapped[BigId]
+    channel: Mapped[str]
+    received_at: Mapped[Instant] = mapped_column(index=True)
+    headers: Mapped[Json]
+    body: Mapped[bytes] = mapped_column(pg.BYTEA)
+    outcome: Mapped[str] = mapped_column(server_default="received")
+    detail: Mapped[str | None]
+    out_trade_no: Mapped[str | None] = mapped_column(index=True)
+
+
+class IdempotencyKey(Base):
+    """The first answer to a POST that moves money, given again to the same key and body."""
+
+    __tablename__ = "idempotency_key"
+
+    principal: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body_hash: Mapped[bytes] = mapped_column(pg.BYTEA)
+    status: Mapped[int | None]
+    response: Mapped[Json]
+    created_at: Mapped[Created]
+
+
+class Statement(Base):
+    """A channel's statement of one day, the file kept."""
+
+    __tablename__ = "statement"
+    __table_args__ = (sa.UniqueConstraint("channel", "day"),)
+
+    id: Mapped[BigId]
+    channel: Mapped[str]
+    day: Mapped[Day]
+    fetched_at: Mapped[Instant]
+    sha1: Mapped[str]
+    file: Mapped[bytes] = mapped_column(pg.BYTEA)
+    rows: Mapped[int]
+
+
+class StatementLine(Base):
+    """One row of a statement."""
+
+    __tablename__ = "statement_line"
+
+    statement_id: Mapped[int] = ref("statement", primary=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]  # payment, refund
+    at: Mapped[Instant]
+    transaction_id: Mapped[str]
+    out_trade_no: Mapped[str] = mapped_column(index=True)
+    out_refund_no: Mapped[str | None]
+    amount_fen: Mapped[Fen]
+    fee_fen: Mapped[Fen]
+
+
+class Reconciliation(Base):
+    """One channel's day: the three sums and whether they agree."""
+
+    __tablename__ = "reconciliation"
+    __table_args__ = (sa.UniqueConstraint("channel", "day"),)
+
+    id: Mapped[BigId]
+    channel: Mapped[str]
+    day: Mapped[Day]
+    state: Mapped[str]  # agreed, breaks
+    checked_at: Mapped[Instant]
+    ledger_fen: Mapped[Big]
+    channel_fen: Mapped[Big]
+    orders_fen: Mapped[Big]
+    fee_fen: Mapped[Big]
+    payments: Mapped[int]
+    refunds: Mapped[int]
+
+
+class Break(Base):
+    """A difference somebody has to explain; `kind` as in cashier.rules."""
+
+    __tablename__ = "break"
+    __table_args__ = (sa.UniqueConstraint("reconciliation_id", "kind", "reference"),)
+
+    id: Mapped[BigId]
+    reconciliation_id: Mapped[int] = ref("reconciliation", index=False)
+    kind: Mapped[str]
+    reference: Mapped[str]  # out_trade_no or out_refund_no
+    ours_fen: Mapped[int | None] = mapped_column(sa.BigInteger)
+    theirs_fen: Mapped[int | None] = mapped_column(sa.BigInteger)
+    suggestion: Mapped[str]
+    owner: Mapped[str] = mapped_column(server_default="finance")
+    resolved_at: Mapped[datetime | None]
+    resolution: Mapped[str | None]
+
+
+class FinanceDay(Base):
+    """A closed finance day; closing over open breaks needs a signed reason."""
+
+    __tablename__ = "finance_day"
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    closed_at: Mapped[Instant]
+    closed_by: Mapped[int | None] = ref("staff", nullable=True)
+    reason: Mapped[str | None]
+    summary: Mapped[Json]

@@ -1,0 +1,223 @@
+"""Every setting, read once from the environment, documented once.
+
+`SETTINGS` is the only list: `docs/settings.md` is generated from it (`nuan settings --markdown`),
+and a test fails when the page and the list differ.  Secrets come only from the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class SettingError(Exception):
+    """A setting is missing or malformed; the message says which one and what to do."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: its environment variable, type, default and what it is for."""
+
+    env: str
+    kind: type
+    default: Any
+    help: str
+    secret: bool = False
+    production: bool = False  # must be given when NUAN_ENV=production
+
+    @property
+    def field(self) -> str:
+        """The attribute of `Settings` it is read into: NUAN_HTTP_PORT -> http_port."""
+        return self.env.removeprefix("NUAN_").lower()
+
+
+S = Setting
+SETTINGS: tuple[Setting, ...] = (
+    S(
+        "NUAN_ENV",
+        str,
+        "demo",
+        "demo, test or production; production refuses the sandbox and "
+        "insists on every setting marked so",
+    ),
+    S(
+        "DATABASE_URL",
+        str,
+        "",
+        "PostgreSQL to use (postgresql://user:password@host/name); empty "
+        "starts the embedded one under NUAN_VAR_DIR",
+        secret=True,
+        production=True,
+    ),
+    S("NUAN_VAR_DIR", str, "var", "where the embedded database, demo keys and spools live"),
+    S(
+        "NUAN_SECRET_KEY",
+        str,
+        "",
+        "signs console sessions; 32 random characters or more",
+        secret=True,
+        production=True,
+    ),
+    S(
+        "NUAN_SEAL_KEY",
+        str,
+        "",
+        "base64 of 32 bytes; seals names and phone numbers at rest",
+        secret=True,
+        production=True,
+    ),
+    S("NUAN_HTTP_HOST", str, "127.0.0.1", "address the web server listens on"),
+    S("NUAN_HTTP_PORT", int, 8000, "port the web server listens on"),
+    S("NUAN_WEB_WORKERS", int, 1, "web server processes"),
+    S(
+        "NUAN_PUBLIC_URL",
+        str,
+        "http://127.0.0.1:8000",
+        "address residents and channels reach Nuan at; payment notices are sent below it",
+        production=True,
+    ),
+    S("NUAN_LOG_LEVEL", str, "INFO", "DEBUG, INFO, WARNING or ERROR"),
+    S("NUAN_DB_POOL", int, 5, "database connections a process keeps at most"),
+    S("NUAN_RATE_LIMITS", bool, True, "limit sign-in and binding attempts per address"),
+    S(
+        "NUAN_RATE_LIMIT_STORE",
+        str,
+        "memory://",
+        "where the attempts are counted (Flask-Limiter "
+        "storage address); shared between machines it should be a Redis or Memcached",
+    ),
+    S("NUAN_TOKEN_DAYS", int, 30, "days a resident or reader stays signed in"),
+    S("NUAN_WECHAT_APPID", str, "", "the mini-program's appid", production=True),
+    S("NUAN_WECHAT_SECRET", str, "", "the mini-program's secret", secret=True, production=True),
+    S("NUAN_WECHAT_API_URL", str, "https://api.weixin.qq.com", "the WeChat API's address"),
+    S(
+        "NUAN_WECHAT_OAUTH_URL",
+        str,
+        "https://open.weixin.qq.com/connect/oauth2/authorize",
+        "where the H5 pages send a resident to sign in",
+    ),
+    S(
+        "NUAN_WECHAT_BRIDGE_URL",
+        str,
+        "",
+        "a script that stands in for WeChat's own bridge in a "
+        "plain browser; only the sandbox has one",
+    ),
+    S(
+        "NUAN_WECHAT_OVERDUE_TEMPLATE",
+        str,
+        "",
+        "subscribe-message template of the overdue reminder",
+        production=True,
+    ),
+    S("NUAN_WXPAY_API_URL", str, "https://api.mch.weixin.qq.com", "WeChat Pay v3's address"),
+    S("NUAN_WXPAY_MCHID", str, "", "WeChat Pay merchant number", production=True),
+    S("NUAN_WXPAY_SERIAL", str, "", "serial of the merchant's certificate", production=True),
+    S("NUAN_WXPAY_PRIVATE_KEY_FILE", str, "", "the merchant's private key, PEM", production=True),
+    S("NUAN_WXPAY_APIV3_KEY", str, "", "the 32-byte APIv3 key", secret=True, production=True),
+    S(
+        "NUAN_WXPAY_VERIFIERS",
+        str,
+        "",
+        "how answers are verified: serial=file pairs, comma "
+        "separated; platform certificates by serial, public keys by PUB_KEY_ID_…",
+        production=True,
+    ),
+    S("NUAN_READ_INTERVAL_S", int, 10, "seconds between live readings of the demo's buses"),
+    S("NUAN_BUS_TIMEOUT_S", int, 3, "seconds a meter is given to answer"),
+    S("NUAN_SANDBOX_PORT", int, 8001, "port of the outside parties' sandbox"),
+    S("NUAN_METER_PORT", int, 8100, "first port of the simulated buses"),
+    S("NUAN_REMINDER_HOUR", int, 10, "hour of the day (Asia/Shanghai) overdue reminders leave"),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings as one immutable value; made by `load`, passed to `create_app`."""
+
+    values: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.values[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    @property
+    def var(self) -> Path:
+        """The directory for everything this installation writes outside the database."""
+        return Path(self.var_dir).resolve()
+
+    def replace(self, **changes: Any) -> Settings:
+        """A copy with some values changed, for tests and the demo."""
+        unknown = set(changes) - set(self.values)
+        if unknown:
+            raise SettingError(f"no such setting: {', '.join(sorted(unknown))}")
+        return Settings({**self.values, **changes})
+
+
+def _convert(setting: Setting, raw: str) -> Any:
+    if setting.kind is bool:
+        if raw.lower() not in ("0", "1", "true", "false", "yes", "no"):
+            raise SettingError(f"{setting.env}={raw!r} must be yes or no")
+        return raw.lower() in ("1", "true", "yes")
+    try:
+        return setting.kind(raw)
+    except ValueError:
+        raise SettingError(f"{setting.env}={raw!r} must be a whole number") from None
+
+
+def load(env: Mapping[str, str] | None = None) -> Settings:
+    """Read every setting from `env` (default: the process environment).
+
+    Raises SettingError with one line naming each setting that is missing or malformed.
+    """
+    env = os.environ if env is None else env
+    values = {s.field: _convert(s, env[s.env]) if env.get(s.env) else s.default for s in SETTINGS}
+    settings = Settings(values)
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    if settings.env not in ("demo", "test", "production"):
+        raise SettingError(f"NUAN_ENV={settings.env!r} must be demo, test or production")
+    url = settings.database_url
+    if url and urlsplit(url).scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
+        raise SettingError("DATABASE_URL must begin with postgresql://; Nuan runs on PostgreSQL")
+    if settings.env == "production":
+        _check_production(settings)
+
+
+def _check_production(settings: Settings) -> None:
+    missing = [s.env for s in SETTINGS if s.production and not settings.values[s.field]]
+    if missing:
+        raise SettingError(f"set {', '.join(missing)} (NUAN_ENV=production; see docs/settings.md)")
+    for name in ("wechat_api_url", "wxpay_api_url", "public_url"):
+        if urlsplit(settings.values[name]).scheme != "https":
+            raise SettingError(f"NUAN_{name.upper()} must be https in production, not a sandbox")
+    if settings.wechat_bridge_url:
+        raise SettingError("NUAN_WECHAT_BRIDGE_URL is the sandbox's; leave it empty in production")
+
+
+def markdown() -> str:
+    """The settings page, `docs/settings.md`."""
+    rows = [
+        f"| `{s.env}` | {'' if s.default == '' else f'`{s.default}`'} | "
+        f"{'yes' if s.production else ''} | {'yes' if s.secret else ''} | {s.help} |"
+        for s in SETTINGS
+    ]
+    head = [
+        "# Settings",
+        "",
+        "Read once from the environment by `backend/config.py`. This page is written by",
+        "`nuan settings --markdown > docs/settings.md`; a test holds the two equal.",
+        "",
+        "| variable | default | needed in production | secret | meaning |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    return "\n".join([*head, *rows]) + "\n"

@@ -1,0 +1,153 @@
+"""Readings as they came, day series packed small, usage per day, and how reading went."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.orm import Mapped, mapped_column
+
+from backend.base.db import Base, Big, BigId, Created, Day, Instant, Json, Tags, ref
+
+
+class Reading(Base):
+    """One reading of one meter at one moment, with the frame's bytes.  Never changed.
+
+    A correction is a new row whose `corrects_id` names the old one (0 = an original), with its
+    author and reason.  Partitioned by month of `read_at`; triggers refuse UPDATE and DELETE.
+    `register` counts Wh (heat, electricity) or litres (water, gas).
+    """
+
+    __tablename__ = "reading"
+    __table_args__ = (
+        sa.PrimaryKeyConstraint("meter_id", "read_at", "kind", "corrects_id"),
+        sa.Index("ix_reading_id", "id"),
+        {"postgresql_partition_by": "RANGE (read_at)"},
+    )
+
+    id: Mapped[int] = mapped_column(
+        sa.BigInteger,
+        sa.Sequence("reading_id_seq"),
+        server_default=sa.text("nextval('reading_id_seq')"),
+    )
+    meter_id: Mapped[Big]
+    read_at: Mapped[Instant]
+    kind: Mapped[str] = mapped_column(server_default="current")  # current, freeze, manual
+    corrects_id: Mapped[Big] = mapped_column(server_default="0")
+    register: Mapped[int | None] = mapped_column(sa.BigInteger)
+    volume_l: Mapped[int | None] = mapped_column(sa.BigInteger)
+    power_w: Mapped[int | None] = mapped_column(sa.Integer)
+    flow_lph: Mapped[int | None] = mapped_column(sa.Integer)
+    supply_cdeg: Mapped[int | None] = mapped_column(sa.Integer)
+    return_cdeg: Mapped[int | None] = mapped_column(sa.Integer)
+    room_cdeg: Mapped[int | None] = mapped_column(sa.Integer)
+    flags: Mapped[Tags]
+    source: Mapped[str]  # collector, reader, import
+    frame: Mapped[bytes | None] = mapped_column(pg.BYTEA)
+    client_id: Mapped[str | None]
+    author_id: Mapped[int | None] = mapped_column(sa.BigInteger)
+    reason: Mapped[str | None]
+    recorded_at: Mapped[Created]
+
+
+class ManualEntry(Base):
+    """A reading typed in by a reader: its client-side id makes sending it twice harmless."""
+
+    __tablename__ = "manual_entry"
+
+    client_id: Mapped[str] = mapped_column(primary_key=True)
+    staff_id: Mapped[int] = ref("staff")
+    meter_id: Mapped[int] = ref("meter")
+    reading_id: Mapped[Big]
+    created_at: Mapped[Created]
+
+
+class DaySeries(Base):
+    """One sensor's quantity for one business day: packed little-endian int16 slots."""
+
+    __tablename__ = "day_series"
+
+    meter_id: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True)
+    quantity: Mapped[str] = mapped_column(primary_key=True)  # supply_cdeg, return_cdeg, room_cdeg
+    day: Mapped[Day] = mapped_column(primary_key=True)
+    interval_s: Mapped[int]
+    samples: Mapped[bytes] = mapped_column(pg.BYTEA)
+
+
+class CondensedDay(Base):
+    """A closed day of one flat: S(B) at 8 Chebyshev nodes, so settlement skips the samples."""
+
+    __tablename__ = "condensed_day"
+
+    household_id: Mapped[int] = ref("household", primary=True)
+    day: Mapped[Day] = mapped_column(primary_key=True)
+    nodes: Mapped[list[float]] = mapped_column(pg.ARRAY(pg.DOUBLE_PRECISION))
+    covered_s: Mapped[int]
+    room_cdeg_s: Mapped[Big]  # integral of room temperature over the covered time
+    outcome: Mapped[Json]
+
+
+class DailyUsage(Base):
+    """What one meter counted in one business day, and the readings it was taken from."""
+
+    __tablename__ = "daily_usage"
+
+    meter_id: Mapped[int] = ref("meter", primary=True)
+    day: Mapped[Day] = mapped_column(primary_key=True)
+    usage: Mapped[int | None] = mapped_column(sa.BigInteger)
+    open_reading_id: Mapped[int | None] = mapped_column(sa.BigInteger)
+    close_reading_id: Mapped[int | None] = mapped_column(sa.BigInteger)
+    flags: Mapped[Tags]
+
+
+class MeterState(Base):
+    """A meter's last known state, kept with each stored batch."""
+
+    __tablename__ = "meter_state"
+
+    meter_id: Mapped[int] = ref("meter", primary=True)
+    last_ok_at: Mapped[datetime | None]
+    last_error_at: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+    last_reading_id: Mapped[int | None] = mapped_column(sa.BigInteger)
+    register: Mapped[int | None] = mapped_column(sa.BigInteger)
+    power_w: Mapped[int | None]
+    supply_cdeg: Mapped[int | None]
+    return_cdeg: Mapped[int | None]
+    room_cdeg: Mapped[int | None]
+
+
+class ReadSuccess(Base):
+    """How often a meter answered on a day: the console's reading success comes from here."""
+
+    __tablename__ = "read_success"
+
+    meter_id: Mapped[int] = ref("meter", primary=True)
+    day: Mapped[Day] = mapped_column(primary_key=True)
+    asked: Mapped[int] = mapped_column(server_default="0")
+    answered: Mapped[int] = mapped_column(server_default="0")
+
+
+class RefusedFrame(Base):
+    """A sample of what came over a wire and was refused, raw, for the dispatcher."""
+
+    __tablename__ = "refused_frame"
+
+    id: Mapped[BigId]
+    at: Mapped[Instant] = mapped_column(index=True)
+    bus_id: Mapped[int | None] = ref("bus", nullable=True)
+    code: Mapped[str]
+    reason: Mapped[str]
+    frame: Mapped[bytes] = mapped_column(pg.BYTEA)
+
+
+class ClosedDay(Base):
+    """A building's metering day that has been closed, and what was found."""
+
+    __tablename__ = "closed_day"
+
+    building_id: Mapped[int] = ref("building", primary=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    closed_at: Mapped[Instant]
+    summary: Mapped[Json]
