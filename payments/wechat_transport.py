@@ -1,0 +1,255 @@
+"""WeChat Pay v3 over HTTP: every request signed, every answer verified over its raw bytes."""
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import requests
+from cryptography import x509
+from requests.auth import AuthBase
+
+from payments import wechat_crypto, wechat_errors
+from payments.channel import ChannelError
+from payments.wechat_crypto import PlatformKeys, Untrusted
+
+CONNECT_TIMEOUT_S = 3
+READ_TIMEOUT_S = 8
+MAX_ANSWER_BYTES = 1 << 20
+MAX_FILE_BYTES = 512 << 20
+# Notices with an unknown serial are free to send, so they may cost us one request in this long.
+CERTIFICATE_REFRESH_GAP_S = 300
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class WeChatPayConfig:
+    """A merchant's settings. `public_keys` maps PUB_KEY_ID_… to PEM; certificates come by API.
+
+    Raises ValueError where they cannot work, naming the setting.
+    """
+
+    mchid: str
+    appid: str
+    merchant_serial: str
+    merchant_key_pem: bytes = field(repr=False)
+    api_v3_key: bytes = field(repr=False)
+    public_keys: Mapping[str, bytes] = field(default_factory=dict)
+    base_url: str = "https://api.mch.weixin.qq.com"
+
+    def __post_init__(self) -> None:
+        for name in ("mchid", "appid", "merchant_serial", "base_url"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty")
+        if len(self.api_v3_key) != 32:
+            raise ValueError("api_v3_key must be 32 bytes")
+        if any(not key_id.startswith("PUB_KEY_ID_") for key_id in self.public_keys):
+            raise ValueError("a public key's id must begin with PUB_KEY_ID_")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer, its body as raw bytes."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
+
+
+class _Signature(AuthBase):
+    """Signs exactly the bytes that leave; as an auth object it also keeps a netrc file out."""
+
+    def __init__(self, transport: "Transport") -> None:
+        self._transport = transport
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        body = request.body or b""
+        raw = body.encode() if isinstance(body, str) else body
+        request.headers["Authorization"] = self._transport.authorization(
+            request.method or "GET", request.path_url, raw
+        )
+        return request
+
+
+class Transport:
+    """Signed calls to the platform. Safe to share between threads; holds keys and connections."""
+
+    def __init__(self, config: WeChatPayConfig, clock: Clock) -> None:
+        self.config = config
+        self.clock = clock
+        self.merchant_key = wechat_crypto.load_private_key(config.merchant_key_pem)
+        self._keys = PlatformKeys(
+            {key: wechat_crypto.load_public_key(pem) for key, pem in config.public_keys.items()}
+        )
+        self._session = requests.Session()
+        self._refresh_lock = threading.Lock()
+        self._refreshed_at: datetime | None = None
+
+    def authorization(self, method: str, target: str, body: bytes) -> str:
+        """Return the Authorization header's value over `target` (path and query) and `body`."""
+        timestamp, nonce = str(int(self.clock().timestamp())), wechat_crypto.new_nonce()
+        message = wechat_crypto.request_message(method, target, timestamp, nonce, body)
+        signature = wechat_crypto.sign(self.merchant_key, message)
+        return (
+            f'{wechat_crypto.SCHEME} mchid="{self.config.mchid}",nonce_str="{nonce}",'
+            f'timestamp="{timestamp}",serial_no="{self.config.merchant_serial}",'
+            f'signature="{signature}"'
+        )
+
+    def call(
+        self, method: str, target: str, payload: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Call and return the verified JSON object ({} for a 204). Raises ChannelError."""
+        answer = self._exchange(method, self.config.base_url + target, payload, MAX_ANSWER_BYTES)
+        self._verify_answer(answer)
+        if not answer.ok:
+            raise wechat_errors.error_from_answer(
+                answer.status, answer.body, answer.headers.get("Retry-After")
+            )
+        return _json_object(answer.body) if answer.body else {}
+
+    def download(self, url: str) -> bytes:
+        """Fetch a bill file: the request is signed, the answer is not (its SHA-1 is checked)."""
+        answer = self._exchange("GET", url, None, MAX_FILE_BYTES)
+        if not answer.ok:
+            raise wechat_errors.error_from_answer(answer.status, answer.body, None)
+        return answer.body
+
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
+        """Verify over raw bytes; an unknown certificate serial is looked up, seldom. Untrusted."""
+        try:
+            wechat_crypto.verify_signed(self._keys, headers, body, now)
+        except Untrusted as refusal:
+            if refusal.code != "serial_unknown" or not self._worth_refreshing(headers, now):
+                raise
+            self._refresh_quietly()
+            wechat_crypto.verify_signed(self._keys, headers, body, now)
+
+    def refresh_certificates(self) -> int:
+        """Fetch platform certificates (/v3/certificates); returns how many. Raises ChannelError.
+
+        Each is sealed with the APIv3 key, so it can be trusted before it vouches for the answer
+        it came in. Known ones are kept: a bad answer costs nothing.
+        """
+        url = self.config.base_url + "/v3/certificates"
+        answer = self._exchange("GET", url, None, MAX_ANSWER_BYTES)
+        if not answer.ok:
+            raise wechat_errors.error_from_answer(answer.status, answer.body, None)
+        found = self._open_certificates(_json_object(answer.body))
+        keys = self._keys.with_certificates(found)
+        try:
+            wechat_crypto.verify_signed(keys, answer.headers, answer.body, self.clock())
+        except Untrusted as refusal:
+            raise wechat_errors.unverified(refusal.reason) from refusal
+        self._keys = keys
+        return len(found)
+
+    def _verify_answer(self, answer: Answer) -> None:
+        """Refuse an unverified 2xx; an error may come unsigned (401), but not badly signed."""
+        if not answer.ok and "Wechatpay-Signature" not in answer.headers:
+            return
+        try:
+            self.verify(answer.headers, answer.body, self.clock())
+        except Untrusted as refusal:
+            raise wechat_errors.unverified(f"{refusal.code}: {refusal.reason}") from refusal
+
+    def _exchange(
+        self, method: str, url: str, payload: Mapping[str, Any] | None, limit: int
+    ) -> Answer:
+        try:
+            with self._session.request(
+                method,
+                url,
+                data=_encode(payload),
+                headers=self._headers(),
+                auth=_Signature(self),
+                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return Answer(response.status_code, response.headers, _read(response, limit))
+        except requests.Timeout as error:
+            raise wechat_errors.timeout() from error
+        except requests.RequestException as error:
+            raise wechat_errors.network(type(error).__name__) from error
+
+    def _headers(self) -> dict[str, str]:
+        headers = {
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "User-Agent": "nuan-payments",
+        }
+        # Naming our public key makes the platform sign its answer with that one.
+        if self.config.public_keys:
+            headers["Wechatpay-Serial"] = next(iter(self.config.public_keys))
+        return headers
+
+    def _worth_refreshing(self, headers: Mapping[str, str], now: datetime) -> bool:
+        serial = {name.lower(): value for name, value in headers.items()}["wechatpay-serial"]
+        if not 1 <= len(serial) <= 40 or not set(serial.upper()) <= set("0123456789ABCDEF"):
+            return False
+        with self._refresh_lock:
+            last = self._refreshed_at
+            if last and 0 <= (now - last).total_seconds() < CERTIFICATE_REFRESH_GAP_S:
+                return False
+            self._refreshed_at = now
+            return True
+
+    def _refresh_quietly(self) -> None:
+        """Refresh; a failure leaves the serial unknown, which is what the caller reports."""
+        try:
+            self.refresh_certificates()
+        except ChannelError:
+            return
+
+    def _open_certificates(self, listing: dict[str, Any]) -> dict[str, x509.Certificate]:
+        found = {}
+        try:
+            for entry in listing["data"]:
+                sealed = entry["encrypt_certificate"]
+                pem = wechat_crypto.decrypt(
+                    self.config.api_v3_key,
+                    sealed["nonce"],
+                    sealed["associated_data"],
+                    sealed["ciphertext"],
+                )
+                certificate = x509.load_pem_x509_certificate(pem)
+                found[wechat_crypto.certificate_serial(certificate)] = certificate
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise wechat_errors.malformed("the list of certificates is broken") from error
+        except wechat_crypto.UndecryptableError as error:
+            raise wechat_errors.unverified(str(error)) from error
+        return found
+
+
+def _encode(payload: Mapping[str, Any] | None) -> bytes | None:
+    if payload is None:
+        return None
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _read(response: requests.Response, limit: int) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_content(1 << 16):
+        body += chunk
+        if len(body) > limit:
+            raise wechat_errors.malformed(f"the answer is longer than {limit} bytes")
+    return bytes(body)
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise wechat_errors.malformed("the answer is not JSON") from error
+    if not isinstance(answer, dict):
+        raise wechat_errors.malformed("the answer is not a JSON object")
+    return answer
