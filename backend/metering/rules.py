@@ -1,0 +1,231 @@
+"""Registers (usage between readings, what is odd about a new one) and packed days of samples.
+
+Pure: no session, no clock. Amounts are exact numbers in the register's own unit (whole Wh or
+litres from the database, decimals from a display); nothing here rounds.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.base.exact import Number, exact
+
+DAY_S = 86_400
+# Flags of a stretch of usage.
+ROLLOVER = "rollover"
+NEGATIVE_DELTA = "negative_delta"
+METER_REPLACED = "meter_replaced"
+NO_PAIR = "fewer_than_two_readings"
+# Flags of one reading.
+DUPLICATE, IMPOSSIBLE, REVERSE = "duplicate", "impossible", "reverse"
+JUMP, STUCK, LATE = "jump", "stuck", "out_of_order"
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A cumulative register: it shows values below `modulus` and then begins again at 0.
+
+    `max_per_day`: the most that can plausibly pass in a day, in the register's unit.
+    """
+
+    modulus: Number
+    max_per_day: Number
+
+    @classmethod
+    def of_digits(cls, digits: int, max_per_day: Number, resolution: Number = 1) -> "Register":
+        """A display of `digits` digits whose last one counts `resolution` units."""
+        return cls(10**digits * exact(resolution), max_per_day)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a register showed at a moment (an aware datetime)."""
+
+    at: datetime
+    value: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """The old meter's last value and the new one's first, at the moment of the change."""
+
+    at: datetime
+    old_final: Number
+    new_initial: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """`amount` in the register's unit; None where it cannot be told, and a flag says why."""
+
+    amount: Fraction | None
+    flags: tuple[str, ...]
+
+
+def usage(events: Sequence[Reading | Replacement], register: Register) -> Usage:
+    """What passed from the first reading to the last.
+
+    A decrease is a rollover only if the wrapped difference is plausible in the time between
+    (max_per_day); else the amount is None: negative consumption is never credited. A replacement
+    closes the old register and opens the new one. Order of `events` does not matter; of two at
+    one moment the order given stands. Raises ValueError for a value the register cannot show.
+    """
+    ordered = sorted(events, key=lambda event: event.at)
+    total, flags = Fraction(0), dict[str, None]()
+    for before, after in pairwise(ordered):
+        step, step_flag = _step(before, after, register)
+        total = total + step if step is not None else total
+        flags.update(dict.fromkeys([step_flag] if step_flag else []))
+        if isinstance(after, Replacement):
+            flags[METER_REPLACED] = None
+    if len(ordered) < 2:
+        return Usage(None, (NO_PAIR,))
+    return Usage(None if NEGATIVE_DELTA in flags else total, tuple(flags))
+
+
+def _step(
+    before: Reading | Replacement, after: Reading | Replacement, register: Register
+) -> tuple[Fraction | None, str | None]:
+    first = before.new_initial if isinstance(before, Replacement) else before.value
+    last = after.old_final if isinstance(after, Replacement) else after.value
+    begin, end = _shown(first, register), _shown(last, register)
+    if end >= begin:
+        return end - begin, None
+    wrapped = end - begin + exact(register.modulus)
+    days = Fraction((after.at - before.at).total_seconds()) / DAY_S
+    if wrapped <= exact(register.max_per_day) * days:
+        return wrapped, ROLLOVER
+    return None, NEGATIVE_DELTA
+
+
+def _shown(value: Number, register: Register) -> Fraction:
+    number = exact(value)
+    if not 0 <= number < exact(register.modulus):
+        raise ValueError(f"the register cannot show {value}")
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is believable of a quantity, in its own unit.
+
+    A register has `register` (and may not fall); a temperature has `max_step` between readings.
+    `stuck_after_s`: unchanged for this long is suspicious (None: may stand still for ever).
+    """
+
+    lowest: Number
+    highest: Number
+    register: Register | None = None
+    max_step: Number | None = None
+    stuck_after_s: int | None = None
+
+
+def quality_flags(
+    new: Reading,
+    previous: Reading | None,
+    limits: Limits,
+    unchanged_since: datetime | None = None,
+) -> list[str]:
+    """What is odd about `new`, given the reading before it; [] for a good one.
+
+    'impossible' out of limits | 'duplicate' same moment | 'out_of_order' older than the last |
+    'reverse' a register fell implausibly | 'jump' rose or stepped too far | 'stuck' has not moved
+    since `unchanged_since` (default: the previous reading).
+    """
+    value = exact(new.value)
+    if not exact(limits.lowest) <= value <= exact(limits.highest):
+        return [IMPOSSIBLE]
+    if previous is None:
+        return []
+    if new.at == previous.at:
+        return [DUPLICATE]
+    if new.at < previous.at:
+        return [LATE]
+    flags = _moved(new, previous, limits)
+    if exact(previous.value) == value and _stood_still(new, unchanged_since or previous.at, limits):
+        flags.append(STUCK)
+    return flags
+
+
+def _stood_still(new: Reading, since: datetime, limits: Limits) -> bool:
+    if limits.stuck_after_s is None:
+        return False
+    return (new.at - since).total_seconds() >= limits.stuck_after_s
+
+
+def _moved(new: Reading, previous: Reading, limits: Limits) -> list[str]:
+    if limits.register is not None:
+        return _register_moved(new, previous, limits.register)
+    step = abs(exact(new.value) - exact(previous.value))
+    return [JUMP] if limits.max_step is not None and step > exact(limits.max_step) else []
+
+
+def _register_moved(new: Reading, previous: Reading, register: Register) -> list[str]:
+    begin, end = exact(previous.value), exact(new.value)
+    if max(begin, end) >= exact(register.modulus):
+        return [IMPOSSIBLE]
+    step, flag = _step(previous, new, register)
+    if step is None:
+        return [REVERSE]
+    days = Fraction((new.at - previous.at).total_seconds()) / DAY_S
+    if flag is None and step > exact(register.max_per_day) * days:
+        return [JUMP]
+    return []
+
+
+MISSING = -32768
+LOWEST, HIGHEST = -32767, 32767
+_PACKED = np.dtype("<i2")
+
+Slots = NDArray[np.int16]
+
+
+def pack_day(samples: Iterable[tuple[int, int]], interval_s: int) -> bytes:
+    """A day of samples as packed little-endian int16, one row a (sensor, quantity, day).
+
+    (second of the day, value) pairs: slot k stands for the seconds [k, k+1) x
+    `interval_s` of the business day, MISSING where nothing came; a later sample replaces.
+
+    Raises ValueError for a second outside the day, a value outside int16 or an interval that does
+    not divide the day.
+    """
+    slots = empty_day(interval_s)
+    for second, value in samples:
+        if not 0 <= second < DAY_S:
+            raise ValueError(f"second {second} is not in the day")
+        if not LOWEST <= value <= HIGHEST:
+            raise ValueError(f"sample {value} does not fit into 16 bits")
+        slots[second // interval_s] = value
+    return slots.astype(_PACKED).tobytes()
+
+
+def unpack_day(packed: bytes) -> Slots:
+    """The slots [86400 / interval] as int16, MISSING where nothing came."""
+    if not packed or len(packed) % 2 or DAY_S % (len(packed) // 2):
+        raise ValueError(f"{len(packed)} bytes are not a packed day")
+    return np.frombuffer(packed, dtype=_PACKED).astype(np.int16)
+
+
+def merge(older: bytes, newer: bytes) -> bytes:
+    """Both days in one: a sample of `newer` replaces one of `older`, a gap never does."""
+    old, new = unpack_day(older), unpack_day(newer)
+    if old.shape != new.shape:
+        raise ValueError("two packed days of different intervals cannot be merged")
+    return np.where(new == MISSING, old, new).astype(_PACKED).tobytes()
+
+
+def empty_day(interval_s: int) -> Slots:
+    """A day of nothing but gaps."""
+    if interval_s <= 0 or DAY_S % interval_s:
+        raise ValueError(f"an interval of {interval_s} s does not divide the day")
+    return np.full(DAY_S // interval_s, MISSING, dtype=np.int16)
+
+
+def interval_of(packed: bytes) -> int:
+    """Seconds a slot of this packed day."""
+    return DAY_S // len(unpack_day(packed))
