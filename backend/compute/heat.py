@@ -1,0 +1,258 @@
+"""Kinds of the heat cost allocation: series, timestamped, scalar and the plain roundings."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from backend.allocation.inputs import (
+    AllocationResult,
+    Building,
+    Floats,
+    Household,
+    Id,
+    Rules,
+)
+from backend.allocation.rules import allocate, allocate_scalar
+from backend.allocation.series import series_method
+from backend.allocation.timestamped import Sample, hold_samples
+from backend.base.exact import exact
+from backend.base.shares import largest_remainder
+from backend.billing.splits import CostShare, split_cost
+from backend.compute.doors import (
+    BadInput,
+    Json,
+    as_float,
+    as_id,
+    as_instant,
+    as_list,
+    as_number,
+    as_object,
+    as_text,
+    as_whole,
+    given,
+    needed,
+)
+
+STATUSES = ("active", "suspended")
+
+
+def series(source: Json) -> dict[str, Any]:
+    """Samples on a common grid."""
+    method = needed(source, "method", as_text)
+    flats = _flats(source)
+    dt_s = np.array(needed(source, "dt_s", _floats))
+    arrays = {
+        name: np.array([_row(flat, name, len(dt_s)) for flat in flats]).reshape(-1, len(dt_s))
+        for name in series_method(method).inputs
+    }
+    outdoor = source.get("outdoor")
+    building = Building(
+        method=method,
+        total_units=needed(source, "total_units", as_whole),
+        households=_households(flats, given(source, "start", _instant, None)),
+        dt_s=_without_null(dt_s, "dt_s"),
+        series=arrays,
+        outdoor=None if outdoor is None else np.array(_floats(outdoor, "outdoor")),
+        base=_base(source),
+        rules=_rules(source),
+    )
+    return _shown(allocate(building))
+
+
+def timestamped(source: Json) -> dict[str, Any]:
+    """Raw samples with their instants, held up to max_hold_s."""
+    method = needed(source, "method", as_text)
+    count = len(series_method(method).inputs)
+    start, end = needed(source, "start", as_instant), needed(source, "end", as_instant)
+    flats = _flats(source)
+    grid = hold_samples(
+        [_samples(flat, count, start) for flat in flats],
+        count,
+        (end - start).total_seconds(),
+        float(needed(source, "max_hold_s", as_number)),
+    )
+    building = Building(
+        method=method,
+        total_units=needed(source, "total_units", as_whole),
+        households=_households(flats, start),
+        dt_s=grid.dt_s,
+        series=dict(zip(series_method(method).inputs, grid.series, strict=True)),
+        base=_base(source),
+        rules=_rules(source),
+    )
+    return _shown(allocate(building))
+
+
+def scalar(source: Json) -> dict[str, Any]:
+    """One reading a household or radiator."""
+    result = allocate_scalar(
+        needed(source, "method", as_text),
+        needed(source, "total_units", as_whole),
+        _households(_flats(source), given(source, "start", _instant, None)),
+        _rules(source),
+        period_s=_period_s(source),
+        dt_s=_without_null(np.array(given(source, "dt_s", _floats, [])), "dt_s").tolist(),
+    )
+    return _shown(result)
+
+
+def rounded(source: Json) -> dict[str, Any]:
+    """A total in whole parts."""
+    weights = needed(source, "weights", as_object)
+    parts = largest_remainder(
+        needed(source, "total", as_whole),
+        {key: as_number(weight, key) for key, weight in weights.items()},
+    )
+    return {"parts": parts}
+
+
+def cost_split(source: Json) -> dict[str, Any]:
+    """A cost in a basic and a variable part."""
+    households = [
+        CostShare(
+            needed(flat, "id", as_id), needed(flat, "area", as_number), _weight(flat)
+        )
+        for flat in _flats(source)
+    ]
+    total_fen = needed(source, "total_fen", as_whole)
+    split = split_cost(total_fen, needed(source, "base_ratio", as_number), households)
+    return {
+        "basic_fen": split.basic_fen,
+        "variable_fen": split.variable_fen,
+        "total_fen": split.total_fen,
+    }
+
+
+def _weight(flat: Json) -> Any:
+    return needed(flat, "weight", as_number)
+
+
+def _flats(source: Json) -> list[Json]:
+    return needed(source, "households", lambda v, n: as_list(v, n, as_object))
+
+
+def _floats(value: object, name: str) -> list[float]:
+    return as_list(value, name, as_float)
+
+
+def _without_null(values: Floats, name: str) -> Floats:
+    if np.isnan(values).any():
+        raise BadInput(f"{name} must not have gaps")
+    return values
+
+
+def _instant(value: object, name: str) -> datetime | None:
+    return as_instant(value, name)
+
+
+def _row(flat: Json, name: str, count: int) -> list[float]:
+    """A flat's samples; a series that is not there is missing from end to end."""
+    if flat.get(name) is None:
+        return [float("nan")] * count
+    row = _floats(flat[name], name)
+    if len(row) != count:
+        raise BadInput(f"household {flat.get('id')}: {name} has {len(row)} of {count} samples")
+    return row
+
+
+def _samples(flat: Json, count: int, start: datetime) -> list[Sample]:
+    return [_sample(entry, count, start) for entry in given(flat, "samples", _entries, [])]
+
+
+def _entries(value: object, name: str) -> list[list[object]]:
+    return as_list(value, name, lambda entry, n: as_list(entry, n, lambda item, _: item))
+
+
+def _sample(entry: Sequence[object], count: int, start: datetime) -> Sample:
+    if len(entry) != count + 1:
+        raise BadInput(f"a sample must be an instant and {count} values")
+    seconds = (as_instant(entry[0], "a sample's instant") - start).total_seconds()
+    values = [None if v is None else as_float(v, "a sample's value") for v in entry[1:]]
+    return seconds, values
+
+
+def _households(flats: Sequence[Json], start: datetime | None) -> list[Household]:
+    households = [_household(flat, start) for flat in flats]
+    if len({type(household.id) for household in households}) > 1:
+        raise BadInput("household ids must be all text or all numbers")
+    return households
+
+
+def _household(flat: Json, start: datetime | None) -> Household:
+    status = given(flat, "status", as_text, "active")
+    if status not in STATUSES:
+        raise BadInput(f"status {status!r} is none of {', '.join(STATUSES)}")
+    return Household(
+        id=needed(flat, "id", as_id),
+        area_m2=needed(flat, "area", as_number),
+        constants=flat,
+        suspended=status == "suspended",
+        active_from_s=_seconds_after(flat, "active_from", start, 0.0),
+        active_to_s=_seconds_after(flat, "active_to", start, float("inf")),
+    )
+
+
+def _seconds_after(flat: Json, name: str, start: datetime | None, default: float) -> float:
+    instant = given(flat, name, _instant, None)
+    if instant is None:
+        return default
+    if start is None:
+        raise BadInput(f"{name} needs the window's start")
+    return (instant - start).total_seconds()
+
+
+def _period_s(source: Json) -> float | None:
+    """The supply period: given in seconds, or as start and end."""
+    if source.get("supply_s") is not None:
+        return float(needed(source, "supply_s", as_number))
+    if source.get("start") is None or source.get("end") is None:
+        return None
+    start, end = needed(source, "start", as_instant), needed(source, "end", as_instant)
+    return (end - start).total_seconds()
+
+
+def _base(source: Json) -> Any:
+    base = source.get("base", "outdoor")
+    return base if base == "outdoor" else float(as_number(base, "base"))
+
+
+def _rules(source: Json) -> Rules:
+    defaults = Rules()
+    missing, common = _kind(source, "missing_rule"), _kind(source, "common")
+    return Rules(
+        gap_rule=given(source, "gap_rule", as_text, defaults.gap_rule),
+        min_coverage=exact(given(source, "min_coverage", as_number, defaults.min_coverage)),
+        missing_rule=given(missing, "kind", as_text, defaults.missing_rule),
+        neighbours=given(missing, "neighbours", _neighbours, {}),
+        last_shares=given(missing, "last_shares", _numbers, {}),
+        common=given(common, "kind", as_text, defaults.common),
+        common_fraction=exact(given(common, "fraction", as_number, 0)),
+    )
+
+
+def _kind(source: Json, name: str) -> Json:
+    """A rule as {"kind", ...}, or by its bare name."""
+    value = source.get(name)
+    if value is None:
+        return {}
+    return {"kind": value} if isinstance(value, str) else as_object(value, name)
+
+
+def _neighbours(value: object, name: str) -> dict[Id, list[Id]]:
+    return {key: as_list(ids, name, as_id) for key, ids in as_object(value, name).items()}
+
+
+def _numbers(value: object, name: str) -> dict[Id, Any]:
+    return {key: as_number(number, name) for key, number in as_object(value, name).items()}
+
+
+def _shown(result: AllocationResult) -> dict[str, Any]:
+    return {
+        "units": result.units,
+        "shares": {key: format(share, "f") for key, share in result.shares.items()},
+        "flags": result.flags,
+        "building_flag": result.building_flag,
+        "coverage": {key: format(part, "f") for key, part in result.coverage.items()},
+    }
