@@ -20,7 +20,12 @@ from procrastinate.retry import RetryStrategy
 from backend.base.db import db
 
 # Rooms that register tasks; loaded before a worker starts.
-TASK_MODULES = ("backend.cashier.tasks", "backend.notices.tasks", "backend.billing.tasks")
+TASK_MODULES = (
+    "backend.allocation.tasks",
+    "backend.billing.tasks",
+    "backend.cashier.tasks",
+    "backend.notices.tasks",
+)
 
 queue = procrastinate.App(connector=procrastinate.SyncPsycopgConnector())
 _flask: list[Flask] = []

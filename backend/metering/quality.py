@@ -1,0 +1,105 @@
+"""Each new reading held against its meter's last state, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from backend.archive.models import Meter
+from backend.base.db import db
+from backend.metering import rules
+from backend.metering.models import MeterState
+
+if TYPE_CHECKING:
+    from backend.metering.service import NewReading
+
+# What a day may bring at most, where the meter's record does not say: Wh or litres.
+USUAL_MAX_PER_DAY = {
+    ("heat", "household"): 300_000,
+    ("heat", "building"): 60_000_000,
+    ("electricity", "household"): 200_000,
+    ("water", "household"): 5_000,
+    ("gas", "household"): 50_000,
+}
+FALLBACK_MAX_PER_DAY = 100_000_000
+REGISTER_MAX = 10**15
+# A thermometer in a flat or a heating pipe shows nothing outside these (hundredths of C).
+POSSIBLE_CDEG = {
+    "room_cdeg": (-3000, 6000),
+    "supply_cdeg": (-2000, 16000),
+    "return_cdeg": (-2000, 16000),
+}
+HOUR_S = 3600
+
+Last = tuple[datetime | None, int | None]
+
+
+def flag(batch: Sequence[NewReading]) -> list[NewReading]:
+    """The batch in order of time, each reading with what is odd about it.
+
+    Two statements whatever the size of the batch.
+    """
+    last, limits = _known({r.meter_id for r in batch})
+    checked: list[NewReading] = []
+    for reading in sorted(batch, key=lambda r: (r.read_at, r.meter_id)):
+        flags = [*reading.flags, *_impossible_temperatures(reading)]
+        if reading.register is not None:
+            flags += _register(reading, last, limits)
+        checked.append(replace(reading, flags=flags) if flags else reading)
+    return checked
+
+
+def _known(meters: set[int]) -> tuple[dict[int, Last], dict[int, tuple[int, int]]]:
+    """(last reading by meter, (register modulus, most a day) by meter)."""
+    rows = db.session.execute(
+        sa.select(
+            Meter.id,
+            Meter.kind,
+            Meter.scope,
+            Meter.register_max,
+            Meter.max_per_day,
+            MeterState.last_ok_at,
+            MeterState.register,
+        )
+        .outerjoin(MeterState, MeterState.meter_id == Meter.id)
+        .where(Meter.id.in_(meters))
+    ).all()
+    last: dict[int, Last] = {}
+    limits = {}
+    for meter_id, kind, scope, register_max, max_per_day, at, register in rows:
+        last[meter_id] = (at, register)
+        usual = USUAL_MAX_PER_DAY.get((kind, scope), FALLBACK_MAX_PER_DAY)
+        limits[meter_id] = (register_max or REGISTER_MAX, max_per_day or usual)
+    return last, limits
+
+
+def _impossible_temperatures(reading: NewReading) -> list[str]:
+    for name, (low, high) in POSSIBLE_CDEG.items():
+        value = getattr(reading, name)
+        if value is not None and not low <= value <= high:
+            return [rules.IMPOSSIBLE]
+    return []
+
+
+def _register(
+    reading: NewReading, last: dict[int, Last], limits: dict[int, tuple[int, int]]
+) -> list[str]:
+    """Flags of the register; an ordinary small step is let through without exact arithmetic."""
+    assert reading.register is not None
+    modulus, most = limits[reading.meter_id]
+    at, before = last.get(reading.meter_id, (None, None))
+    if 0 <= reading.register < modulus and (at is None or reading.read_at >= at):
+        last[reading.meter_id] = (reading.read_at, reading.register)
+    if at is not None and before is not None and reading.read_at > at:
+        # A register counts in steps, so an hour's worth is always believable.
+        seconds = max((reading.read_at - at).total_seconds(), HOUR_S)
+        if 0 <= reading.register - before <= most * seconds / rules.DAY_S:
+            return []
+    previous = None if at is None or before is None else rules.Reading(at, before)
+    bounds = rules.Limits(0, modulus - 1, rules.Register(modulus, most))
+    found = rules.quality_flags(rules.Reading(reading.read_at, reading.register), previous, bounds)
+    return [f for f in found if f != rules.DUPLICATE]
