@@ -165,6 +165,10 @@ class WeChatPay:
             raise _damaged("the statement's SHA-1 does not fit")
         return data
 
+    def close_connections(self) -> None:
+        """Let go of the kept-alive connections; the channel can still be used."""
+        self._transport.close_connections()
+
     def _order(self, order: OrderRequest) -> dict[str, Any]:
         body: dict[str, Any] = {
             "appid": self._config.appid,

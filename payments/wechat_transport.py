@@ -152,6 +152,10 @@ class Transport:
         self._keys = keys
         return len(found)
 
+    def close_connections(self) -> None:
+        """Let go of the kept-alive connections."""
+        self._session.close()
+
     def _verify_answer(self, answer: Answer) -> None:
         """Refuse an unverified 2xx; an error may come unsigned (401), but not badly signed."""
         if not answer.ok and "Wechatpay-Signature" not in answer.headers:

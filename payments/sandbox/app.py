@@ -1,0 +1,78 @@
+"""create_sandbox_app(): every outside party as one Flask application."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flask import Flask, Response, redirect, request
+from werkzeug.wrappers import Response as BaseResponse
+
+from payments.sandbox.control import control_blueprint
+from payments.sandbox.desk import Sandbox, SandboxSettings
+from payments.sandbox.keys import ensure_keys
+from payments.sandbox.notifier import Notifier
+from payments.sandbox.pages import pages_blueprint
+from payments.sandbox.signing import Platform
+from payments.sandbox.state import State
+from payments.sandbox.wechat_app import add_template, wechat_app_blueprint
+from payments.sandbox.wechat_pay import wechat_pay_blueprint
+
+# Titles and fields of WeChat's public template library, under ids the demo settings use.
+DEFAULT_TEMPLATES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "nuan-bill-issued": ("账单通知", ("thing1", "amount2", "date3", "thing4")),
+    "nuan-bill-overdue": ("欠费提醒", ("thing1", "amount2", "date3", "thing4")),
+    "nuan-payment-done": ("缴费成功通知", ("thing1", "amount2", "time3", "character_string4")),
+    "nuan-refund-done": ("退款通知", ("thing1", "amount2", "time3", "thing4")),
+}
+
+
+def utc_now() -> datetime:
+    """The real clock."""
+    return datetime.now(UTC)
+
+
+def create_sandbox_app(
+    state_dir: Path | str,
+    clock: Callable[[], datetime] = utc_now,
+    settings: SandboxSettings | None = None,
+) -> Flask:
+    """Build the sandbox over `state_dir` (keys/ and state.sqlite), its notifier running.
+
+    Call close_sandbox(app) at the end. OSError if the directory cannot be written.
+    """
+    directory, settings = Path(state_dir), settings or SandboxSettings()
+    keys = ensure_keys(directory / "keys")
+    state = State(directory / "state.sqlite")
+    platform = Platform(keys)
+    notifier = Notifier(state, platform, settings, clock)
+    box = Sandbox(state, keys, settings, clock, notifier.notify)
+    for template_id, (title, fields) in {**DEFAULT_TEMPLATES, **settings.templates}.items():
+        add_template(box, template_id, title, list(fields))
+    app = Flask(__name__)
+    app.extensions["sandbox"] = (state, notifier)
+    app.register_blueprint(wechat_pay_blueprint(box, platform))
+    app.register_blueprint(wechat_app_blueprint(box))
+    app.register_blueprint(control_blueprint(box, platform, notifier))
+    app.register_blueprint(pages_blueprint(box))
+    _log_calls(app, box)
+    notifier.start()
+    return app
+
+
+def close_sandbox(app: Flask) -> None:
+    """Stop the notifier and close the state file."""
+    state, notifier = app.extensions["sandbox"]
+    notifier.stop()
+    state.close()
+
+
+def _log_calls(app: Flask, box: Sandbox) -> None:
+    @app.after_request
+    def log_call(answer: Response) -> Response:
+        if not request.path.startswith("/sandbox"):
+            box.state.log_call(box.now_s(), request.method, request.path, answer.status_code)
+        return answer
+
+    @app.get("/")
+    def home() -> BaseResponse:
+        return redirect("/sandbox/")
