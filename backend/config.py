@@ -90,6 +90,9 @@ SETTINGS: tuple[Setting, ...] = (
         "where the attempts are counted (Flask-Limiter "
         "storage address); shared between machines it should be a Redis or Memcached",
     ),
+    S("NUAN_COMPANY", str, "暖阳热力有限公司", "the heating company's name, as residents read it"),
+    S("NUAN_SEASON_START", str, "10-20", "first day of the heating season, month-day"),
+    S("NUAN_SEASON_END", str, "04-20", "last day of the heating season, month-day"),
     S("NUAN_TOKEN_DAYS", int, 30, "days a resident or reader stays signed in"),
     S("NUAN_WECHAT_APPID", str, "", "the mini-program's appid", production=True),
     S("NUAN_WECHAT_SECRET", str, "", "the mini-program's secret", secret=True, production=True),
