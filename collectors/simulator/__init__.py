@@ -1,0 +1,1 @@
+"""Simulated meters, buses and buildings on real sockets, with faults to order."""

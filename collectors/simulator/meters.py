@@ -1,0 +1,275 @@
+"""Simulated meters: given a request frame and the time, the bytes of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, ClassVar, Final, Protocol
+
+from collectors.frames import cjt188, mbus
+from collectors.frames import cjt188_profiles as tables
+from collectors.frames import mbus_encode as mb
+from collectors.simulator.faults import FaultPlan
+from collectors.simulator.times import LOCAL
+
+Source = Callable[[datetime], Mapping[str, int]]
+Answer = bytes | None
+
+WATER_TYPE, HEAT_TYPE, GAS_TYPE, ELECTRICITY_TYPE = 0x10, 0x20, 0x30, 0x40
+
+
+class Meter(Protocol):
+    """Something that hangs on a bus. `address` is what a session's Target names it by."""
+
+    address: str
+    faults: FaultPlan
+
+    @property
+    def protocol(self) -> str: ...
+
+    def answer(self, request: Any, now: datetime) -> Answer:
+        """The answer to a request frame, None where the meter is not meant or has none."""
+
+    def stranger(self, request: Any, now: datetime) -> Answer:
+        """The same answer as a meter of another address would give it."""
+
+
+def month_start(now: datetime) -> datetime:
+    """The settlement moment: local midnight of the first of the month `now` is in."""
+    return now.astimezone(LOCAL).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def _earlier_month(moment: datetime, months: int) -> datetime:
+    for _ in range(months):
+        moment = month_start(moment - timedelta(days=1))
+    return moment
+
+
+@dataclass
+class CjtMeter:
+    """What all CJ/T 188 meters share: whose answer it is, reading the address, the valve, the
+    settlement-day history, refusing what it does not know."""
+
+    address: str
+    source: Source
+    meter_type: int = HEAT_TYPE
+    layout: tables.Layout = tables.HEAT_2004
+    history: tables.Layout | None = None
+    register: str = ""  # the source's name of the register that is settled
+    has_valve: bool = False
+    faults: FaultPlan = field(default_factory=FaultPlan)
+    is_valve_open: bool = True
+    protocol: ClassVar[str] = "cjt188"
+
+    def __post_init__(self) -> None:
+        self.address = self.address.upper()
+        # The last settlement's register is asked for in every answer and changes once a month.
+        self._settled = lru_cache(maxsize=16)(lambda when: self.source(when)[self.register])
+
+    @property
+    def status(self) -> bytes:
+        """D0: the valve is closed."""
+        return bytes((0 if self.is_valve_open else 1, 0))
+
+    def answer(self, request: cjt188.Message, now: datetime) -> Answer:
+        is_meant = request.address in (self.address, cjt188.BROADCAST)
+        if not is_meant or request.is_answer:
+            return None
+        return self._answer_as(self.address, request, now)
+
+    def stranger(self, request: cjt188.Message, now: datetime) -> Answer:
+        other = f"{(int(self.address, 16) + 1) % 16**14:014X}"
+        return self._answer_as(other, request, now)
+
+    def _answer_as(self, address: str, request: cjt188.Message, now: datetime) -> bytes:
+        answer = self._content(request, now)
+        if answer is None:
+            return cjt188.encode_refusal(
+                request, address=address, meter_type=self.meter_type, status=self.status
+            )
+        layout, amounts = answer
+        return cjt188.encode_answer(
+            request, layout, amounts, address=address, meter_type=self.meter_type
+        )
+
+    def _content(
+        self, request: cjt188.Message, now: datetime
+    ) -> tuple[tables.Layout | None, Mapping[str, Any]] | None:
+        """Layout and amounts of the answer, or None to refuse."""
+        control, di = request.control, request.di
+        if control == cjt188.READ_ADDRESS:
+            return None if di is None else (None, {})
+        if control == cjt188.WRITE and di == tables.DI_VALVE and self.has_valve:
+            return self._move_valve(request.payload)
+        if control != cjt188.READ or di is None:
+            return None
+        if di == tables.DI_CURRENT:
+            return self.layout, self.amounts(now)
+        if self.history and 0xD120 <= di <= 0xD12B:
+            moment = _earlier_month(month_start(now), di - 0xD120)
+            return self.history, {self.history.primary: self._settled(moment)}
+        return None
+
+    def _move_valve(self, order: bytes) -> tuple[tables.Layout, Mapping[str, Any]] | None:
+        if order not in (bytes((cjt188.VALVE_OPEN,)), bytes((cjt188.VALVE_CLOSE,))):
+            return None
+        self.is_valve_open = order[0] == cjt188.VALVE_OPEN
+        return tables.STATUS_ONLY, {"status": self.status}
+
+    def amounts(self, now: datetime) -> Mapping[str, Any]:
+        """The registers of `layout` at a moment."""
+        raise NotImplementedError
+
+    def _clock(self, now: datetime) -> datetime:
+        return now.astimezone(LOCAL).replace(tzinfo=None, microsecond=0)
+
+
+class CjtHeatMeter(CjtMeter):
+    """A flat's heat meter. The source gives energy_wh, volume_l, flow_lph, power_w,
+    supply_cdeg and return_cdeg."""
+
+    def __init__(self, address: str, source: Source, **options: Any):
+        super().__init__(address, source, history=tables.HISTORY_HEAT, register="energy_wh",
+                         **options)
+
+    def amounts(self, now: datetime) -> Mapping[str, Any]:
+        now_values = self.source(now)
+        return {
+            "settlement_heat": self._settled(month_start(now)),
+            "current_heat": now_values["energy_wh"],
+            "heat_power": now_values["power_w"],
+            "flow": now_values["flow_lph"],
+            "cumulative_volume": now_values["volume_l"],
+            "supply_temp": now_values["supply_cdeg"],
+            "return_temp": now_values["return_cdeg"],
+            "working_hours": now_values.get("working_h"),
+            "meter_time": self._clock(now),
+            "status": self.status,
+        }
+
+
+class CjtRoomSensor(CjtMeter):
+    """A flat's room thermostat, type 2AH. The source gives room_cdeg."""
+
+    def __init__(self, address: str, source: Source, **options: Any):
+        super().__init__(address, source, meter_type=tables.ROOM_SENSOR_TYPE,
+                         layout=tables.ROOM_SENSOR, **options)
+
+    def amounts(self, now: datetime) -> Mapping[str, Any]:
+        return {"room_temp": self.source(now)["room_cdeg"], "status": self.status}
+
+
+# kind -> type byte, layouts of now and of history, the source's register, the two slots' names
+_UTILITIES: Final = {
+    "water": (WATER_TYPE, tables.VOLUME_METER, tables.HISTORY_VOLUME, "volume_l",
+              ("cumulative_volume", "settlement_volume")),
+    "gas": (GAS_TYPE, tables.VOLUME_METER, tables.HISTORY_VOLUME, "volume_l",
+            ("cumulative_volume", "settlement_volume")),
+    "electricity": (ELECTRICITY_TYPE, tables.ENERGY_METER, tables.HISTORY_ENERGY, "energy_wh",
+                    ("current_energy", "settlement_energy")),
+}
+
+
+class CjtUtilityMeter(CjtMeter):
+    """A flat's water, gas or electricity meter with a valve (a relay). The source gives volume_l,
+    or energy_wh for electricity."""
+
+    def __init__(self, kind: str, address: str, source: Source, **options: Any):
+        meter_type, layout, history, register, self._slots = _UTILITIES[kind]
+        super().__init__(address, source, meter_type=meter_type, layout=layout, history=history,
+                         register=register, has_valve=True, **options)
+        self.kind = kind
+
+    def amounts(self, now: datetime) -> Mapping[str, Any]:
+        current, settled = self._slots
+        return {
+            current: self.source(now)[self.register],
+            settled: self._settled(month_start(now)),
+            "meter_time": self._clock(now),
+            "status": self.status,
+        }
+
+
+_ENERGY = mb.vif("Energy", "Wh", 0)
+_VOLUME = mb.vif("Volume", "m^3", -3)
+_POWER = mb.vif("Power", "W", 0)
+_FLOW = mb.vif("Volume flow", "m^3/h", -3)
+_SUPPLY = mb.vif("Flow temperature", "°C", -2)
+_RETURN = mb.vif("Return temperature", "°C", -2)
+
+
+@dataclass
+class MbusHeatMeter:
+    """A building's heat meter on M-Bus: answers by primary address and when selected by its id.
+
+    `address` is the primary address in decimals. The source is that of CjtHeatMeter; energy goes
+    out in Wh (32 bits), so that what a building used is known to the Wh.
+    """
+
+    address: str
+    source: Source
+    id: str = "00000001"
+    manufacturer: str = "NUA"
+    version: int = 1
+    medium: int = 0x04  # heat, outlet
+    faults: FaultPlan = field(default_factory=FaultPlan)
+    is_selected: bool = False
+    _access_no: int = 0
+    protocol: ClassVar[str] = "mbus"
+
+    @property
+    def primary(self) -> int:
+        return int(self.address)
+
+    def answer(self, request: mbus.Message, now: datetime) -> Answer:
+        if isinstance(request, mbus.Long) and request.ci == mb.CI_SELECT:
+            self.is_selected = self._is_selected_by(request.data)
+            return mb.ACK if self.is_selected else None
+        if not isinstance(request, mbus.Short):
+            return None
+        is_meant = request.address == self.primary or (
+            request.address == mb.SELECTED and self.is_selected
+        )
+        if not is_meant:
+            return None
+        return self._answer_short(request.control, self.primary, now)
+
+    def stranger(self, request: mbus.Message, now: datetime) -> Answer:
+        control = request.control if isinstance(request, mbus.Short) else 0
+        if control & ~mb.FCB == mb.REQ_UD2:
+            return self._data((self.primary + 1) % 251, f"{int(self.id) + 1:08d}", now)
+        return mb.ACK
+
+    def _answer_short(self, control: int, address: int, now: datetime) -> Answer:
+        if control == mb.SND_NKE:
+            return mb.ACK
+        is_asked = control & ~mb.FCB == mb.REQ_UD2
+        return self._data(address, self.id, now) if is_asked else None
+
+    def _is_selected_by(self, data: bytes) -> bool:
+        """Compare with id (a digit F is any), manufacturer, version and medium (FF is any)."""
+        if len(data) != 8:
+            return False
+        digits = zip(data[3::-1].hex().upper(), self.id, strict=True)
+        own = mb.manufacturer_bytes(self.manufacturer) + bytes((self.version, self.medium))
+        rest = zip(data[4:], own, strict=True)
+        return all(a in ("F", b) for a, b in digits) and all(a in (0xFF, b) for a, b in rest)
+
+    def _data(self, address: int, identity: str, now: datetime) -> bytes:
+        values = self.source(now)
+        self._access_no = (self._access_no + 1) & 0xFF
+        records = [
+            mb.record_int(_ENERGY, values["energy_wh"]),
+            mb.record_int(_VOLUME, values["volume_l"]),
+            mb.record_int(_POWER, values["power_w"]),
+            mb.record_int(_FLOW, values["flow_lph"]),
+            mb.record_int(_SUPPLY, values["supply_cdeg"], length=2),
+            mb.record_int(_RETURN, values["return_cdeg"], length=2),
+            mb.record_datetime(now.astimezone(LOCAL).replace(tzinfo=None)),
+        ]
+        return mb.encode_variable_response(
+            address, identity, self.manufacturer, self.version, self.medium, self._access_no, 0,
+            records,
+        )
