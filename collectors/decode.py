@@ -119,7 +119,10 @@ def explain(protocol: str, data: bytes) -> list[Row]:
 def _flat(answer: dict[str, Any]) -> Iterator[Row]:
     """Nested answers row by row, a value joined with its unit."""
     for key, value in answer.items():
-        if isinstance(value, dict):
+        if key == "unreadable":
+            for name, why in value.items():
+                yield LABELS_ZH.get(name, name), name, f"[不可读: {why}]"
+        elif isinstance(value, dict):
             yield from _flat(value)
         elif value is not None and not key.endswith("_unit"):
             unit = answer.get(f"{key}_unit") or ""

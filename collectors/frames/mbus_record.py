@@ -227,7 +227,7 @@ def make_header(dib: bytes, vib: bytes, *, at: int = 0) -> Header:
         dib=dib, vib=vib, function=function, storage=storage, tariff=tariff, subunit=subunit,
         vif=vif, qualifiers=found, length=LENGTHS[field], read=reader(field, vif.kind),
         multiply=vif.factor * 10 ** max(vif.exponent, 0), divide=10 ** max(-vif.exponent, 0),
-        offset=sum(10.0**q.amount for q in found if q.effect == "offset"),
+        offset=sum((10.0**q.amount for q in found if q.effect == "offset"), 0.0),
         trusted=function != ERROR_STATE and not spoilt,
     )  # fmt: skip
 
@@ -247,22 +247,21 @@ _SHORT: dict[int, Header] = {}  # dif << 8 | vif, neither with extensions
 _LONG: dict[bytes, Header] = {}
 
 
-def _short_header(dif: int, vif: int, at: int) -> Header:
-    header = _SHORT[dif << 8 | vif] = make_header(bytes((dif,)), bytes((vif,)), at=at)
-    return header
-
-
-def _long_header(body: bytes, i: int, end: int) -> tuple[Header, int]:
+def _new_header(body: bytes, i: int, end: int) -> tuple[Header, int]:
     """The header at i and the index of its data, remembered by its bytes."""
+    if body[i] < 0x80 and i + 1 < end and body[i + 1] < 0x7C:
+        header = make_header(body[i : i + 1], body[i + 1 : i + 2], at=i)
+        _SHORT[body[i] << 8 | body[i + 1]] = header
+        return header, i + 2
     vib_at = _extension_end(body, i, end, "DIF")
     data_at = _vib_end(body, vib_at, end)
     key = body[i:data_at]
-    header = _LONG.get(key)
-    if header is None:
+    known = _LONG.get(key)
+    if known is None:
         if len(_LONG) >= _CACHE_LIMIT:
             _LONG.clear()
-        header = _LONG[key] = make_header(body[i:vib_at], body[vib_at:data_at], at=i)
-    return header, data_at
+        known = _LONG[key] = make_header(body[i:vib_at], body[vib_at:data_at], at=i)
+    return known, data_at
 
 
 def _data_end(body: bytes, at: int, length: int, end: int) -> int:
@@ -292,20 +291,20 @@ def read_records(body: bytes, i: int, end: int, high_first: bool = False) -> lis
     """
     records: list[Record] = []
     short, new = _SHORT, tuple.__new__
+    last = end - 1
     while i < end:
         dif = body[i]
-        if dif == 0x2F:
-            i += 1
-            continue
-        if dif in _SPECIAL:
-            rest = body[i + 1 : end]
-            records.append(Record(_SPECIAL[dif], rest, rest.hex(" ").upper()))
-            break
+        header = short.get(dif << 8 | body[i + 1]) if i < last else None
         at = i + 2
-        if dif < 0x80 and at <= end and (vif := body[i + 1]) < 0x7C:
-            header = short.get(dif << 8 | vif) or _short_header(dif, vif, i)
-        else:
-            header, at = _long_header(body, i, end)
+        if header is None:  # an extension, a special function, or seen for the first time
+            if dif == 0x2F:
+                i += 1
+                continue
+            if dif in _SPECIAL:
+                rest = body[i + 1 : end]
+                records.append(Record(_SPECIAL[dif], rest, rest.hex(" ").upper()))
+                break
+            header, at = _new_header(body, i, end)
         length = header.length
         i = at + length if length >= 0 else _data_end(body, at, length, end)
         if i > end:
