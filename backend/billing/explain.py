@@ -1,0 +1,230 @@
+"""Why a bill is what it is: back through lines, tariff, share and building heat to the readings.
+
+Neighbours appear only added together, never one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from backend.allocation.models import AllocationRun, AllocationShare
+from backend.archive.models import Household, Meter
+from backend.base.db import db
+from backend.base.energy import gj_from_wh, kwh_from_wh
+from backend.base.errors import Problem
+from backend.base.exact import exact, plain
+from backend.base.money import yuan_str
+from backend.billing.models import Bill, BillLine
+from backend.metering.models import Reading
+
+METHODS = {
+    "three_temperature": ("基准室温三温度法", "W = Σ γ·F·(tp − tn)^B·Δτ，tp =（供水 + 回水）/ 2"),
+    "temperature_area": ("温度面积法", "W = F·Σ max(0, tn − 基准)·Δτ"),
+}
+FLAGS = {
+    "substituted:building_mean_per_area": "本户数据不足，按全楼单位面积平均值计算",
+    "substituted:neighbours_mean": "本户数据不足，按相邻住户平均值计算",
+    "substituted:last_period": "本户数据不足，按上期份额计算",
+    "whole_building_by_area": "全楼数据不足，本期按面积分摊",
+    "all_zero_weights_by_area": "全楼无有效散热量，本期按面积分摊",
+    "rollover": "表计满量程归零，已按归零计算",
+    "stale_boundary": "零点前两小时内没有读数，采用最近一次读数",
+}
+UTILITIES = {"heat": "热费", "water": "水费", "gas": "燃气费", "electricity": "电费"}
+# Registers as people read them: utility -> (divisor exponent, unit).
+UNITS = {"heat": (-3, "kWh"), "electricity": (-3, "kWh"), "water": (-3, "m³"), "gas": (-3, "m³")}
+
+
+def explain(bill_id: int) -> dict[str, Any]:
+    """The derivation of a bill as data and as sentences (docs/api.md, bills/{id}/explain)."""
+    bill = db.session.get(Bill, bill_id)
+    if bill is None:
+        raise Problem("not_found")
+    household = db.session.get_one(Household, bill.household_id)
+    heat = _heat(bill) if bill.run_id is not None else None
+    return {
+        "bill": bill,
+        "lines": bill.lines,
+        "heat": heat,
+        "sentences": _sentences(bill, household, heat),
+        "tariff": {
+            "id": bill.tariff.id,
+            "name": bill.tariff.name,
+            "effective_from": bill.tariff.effective_from,
+            "params": bill.tariff.params,
+        },
+        "readings": _readings(_reading_ids(bill, heat)),
+        "comparison": {"previous_bill": _previous(bill), **_similar(bill, household)},
+    }
+
+
+def _heat(bill: Bill) -> dict[str, Any]:
+    """The run behind the bill: building heat, own part, the others added together."""
+    run = db.session.get_one(AllocationRun, bill.run_id)
+    own = db.session.get_one(AllocationShare, (run.id, bill.household_id))
+    others_weight, others = db.session.execute(
+        sa.select(sa.func.sum(AllocationShare.weight), sa.func.count()).where(
+            AllocationShare.run_id == run.id, AllocationShare.household_id != bill.household_id
+        )
+    ).one()
+    title, formula = METHODS[run.method]
+    meters = run.inputs["building"]
+    codes = [*own.flags, *([run.building_flag] if run.building_flag else [])]
+    return {
+        "run_id": run.id,
+        "method": run.method,
+        "method_title": title,
+        "building_wh": run.total_wh,
+        "building_from_register_wh": meters[0]["open_wh"],
+        "building_to_register_wh": meters[-1]["close_wh"],
+        "building_reading_ids": _ids_of(meters),
+        "share_percent": plain(exact(own.share) * 100, 6),
+        "own_wh": own.energy_wh,
+        "own_weight": own.weight,
+        "others_weight": float(others_weight or 0.0),
+        "others": others,
+        "formula": formula,
+        "flags": [{"code": code, "text": FLAGS.get(code, code)} for code in codes],
+        "coverage": str(own.coverage.normalize()) if own.coverage is not None else None,
+    }
+
+
+def _sentences(bill: Bill, household: Household, heat: dict[str, Any] | None) -> list[str]:
+    last_day = bill.period_to.fromordinal(bill.period_to.toordinal() - 1)
+    period = f"{bill.period_from:%Y年%-m月%-d日}至{last_day:%Y年%-m月%-d日}"
+    said = _heat_sentences(heat, period) if heat else _meter_sentences(bill, period)
+    said += [line.explanation for line in bill.lines]
+    parts = " + ".join(f"{yuan_str(line.amount_fen)}" for line in bill.lines)
+    said.append(f"合计：{parts} = {yuan_str(bill.amount_fen)} 元。")
+    return said
+
+
+def _heat_sentences(heat: dict[str, Any], period: str) -> list[str]:
+    whole, own = kwh_from_wh(heat["building_wh"]), kwh_from_wh(heat["own_wh"])
+    said = [
+        f"{period}，整栋楼的总热量表用热 {_number(whole)} 千瓦时"
+        f"（表底 {_number(kwh_from_wh(heat['building_from_register_wh']))} → "
+        f"{_number(kwh_from_wh(heat['building_to_register_wh']))}）。",
+        f"按{heat['method_title']}分摊，同等舒适、同等费用：您家散热权重 "
+        f"{heat['own_weight']:.0f}，其余 {heat['others']} 户合计 {heat['others_weight']:.0f}，"
+        f"您家占 {heat['share_percent']}%。",
+        f"您家分得 {_number(own)} 千瓦时，即 {plain(exact(gj_from_wh(heat['own_wh'])), 8)} 吉焦。",
+    ]
+    return said + [f"说明：{flag['text']}。" for flag in heat["flags"]]
+
+
+def _meter_sentences(bill: Bill, period: str) -> list[str]:
+    exponent, unit = UNITS[bill.utility]
+    said = []
+    for part in bill.basis.get("meters", []):
+        opened = Decimal(part["open"]).scaleb(exponent)
+        closed = Decimal(part["close"]).scaleb(exponent)
+        said.append(
+            f"{period}，您家表底从 {_number(opened)} 走到 {_number(closed)} {unit}，"
+            f"用量 {_number(closed - opened)} {unit}。"
+        )
+        said += [f"说明：{FLAGS.get(flag, flag)}。" for flag in part["flags"]]
+    return said
+
+
+def _number(value: Decimal) -> str:
+    """With thousands separators and no trailing zeros: 10,530 or 463.019."""
+    text = f"{value:,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _ids_of(parts: Sequence[dict[str, Any]]) -> list[int]:
+    found = [p[key] for p in parts for key in ("open_reading_id", "close_reading_id")]
+    return [reading_id for reading_id in found if reading_id is not None]
+
+
+def _reading_ids(bill: Bill, heat: dict[str, Any] | None) -> list[int]:
+    return heat["building_reading_ids"] if heat else _ids_of(bill.basis.get("meters", []))
+
+
+def _readings(ids: Sequence[int]) -> list[dict[str, Any]]:
+    """The readings a bill stands on, in order of time, with what the wire said."""
+    rows = db.session.execute(
+        sa.select(
+            Reading.id,
+            Reading.read_at,
+            Reading.register,
+            Reading.source,
+            Reading.frame,
+            Meter.address,
+            Meter.kind,
+        )
+        .join(Meter, Meter.id == Reading.meter_id)
+        .where(Reading.id.in_(ids))
+        .order_by(Reading.read_at)
+    )
+    return [
+        {
+            "id": row.id,
+            "meter_address": row.address,
+            "read_at": row.read_at,
+            "register": row.register,
+            "unit": "l" if row.kind in ("water", "gas") else "wh",
+            "source": row.source,
+            "frame": bytes(row.frame).hex().upper() if row.frame else None,
+        }
+        for row in rows
+    ]
+
+
+def _previous(bill: Bill) -> Bill | None:
+    return db.session.scalars(
+        sa.select(Bill)
+        .where(
+            Bill.household_id == bill.household_id,
+            Bill.utility == bill.utility,
+            Bill.period_to <= bill.period_from,
+            Bill.state != "reversed",
+        )
+        .order_by(Bill.period_to.desc())
+        .limit(1)
+    ).first()
+
+
+def _similar(bill: Bill, household: Household) -> dict[str, Any]:
+    """Own use per m2 against the other flats' together; silent with fewer than three others."""
+    used = bill.basis.get("used")
+    others = db.session.execute(
+        sa.select(
+            sa.func.count(),
+            sa.func.sum(sa.cast(Bill.basis["used"].astext, sa.BigInteger)),
+            sa.func.sum(Household.area_dm2),
+        )
+        .join(Household, Household.id == Bill.household_id)
+        .where(
+            Household.building_id == household.building_id,
+            Household.id != household.id,
+            Bill.utility == bill.utility,
+            Bill.period_from == bill.period_from,
+            Bill.period_to == bill.period_to,
+            Bill.basis["used"].astext.is_not(None),
+        )
+    ).one()
+    count, total, area_dm2 = others
+    enough = count >= 3 and used is not None
+    return {
+        "mine_wh_per_m2": round(used * 100 / household.area_dm2) if enough else None,
+        "similar_wh_per_m2": round(int(total) * 100 / int(area_dm2)) if enough else None,
+    }
+
+
+def line_view(line: BillLine) -> dict[str, Any]:
+    """A line as the API and the command show it."""
+    return {
+        "code": line.code,
+        "title": line.title,
+        "quantity": plain(exact(line.quantity)),
+        "unit": line.unit,
+        "price": plain(exact(line.price)),
+        "amount_fen": line.amount_fen,
+        "explanation": line.explanation,
+    }
