@@ -18,10 +18,18 @@ from backend.archive.models import Binding, Building, Bus, Household, Meter, Reg
 from backend.base.clock import add_months, business_day, month_start
 from backend.base.db import db
 from backend.billing.models import Bill, BillLine, Tariff
+from backend.ledger import chart
+from backend.ledger import service as ledger
 from backend.people import service as people
 from backend.people.models import Resident, Staff
 
 NOON = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)  # 12:00 in Shanghai, as in conftest
+PRICES = {
+    "heat": {"k1": "7.98", "k2": "44.41", "season_days": 183},
+    "water": {"price": "3.20", "unit": "m3"},
+    "gas": {"price": "2.80", "unit": "m3"},
+    "electricity": {"price": "0.51", "unit": "kWh"},
+}
 _numbers = itertools.count(1)
 
 
@@ -142,7 +150,7 @@ def make_meter(
 
 def make_tariff(
     utility: str = "heat",
-    kind: str = "two_part",
+    kind: str | None = None,
     params: dict[str, Any] | None = None,
     effective_from: date = date(2020, 1, 1),
     customer_class: str = "residential",
@@ -160,8 +168,8 @@ def make_tariff(
             name={"heat": "居民热费", "water": "居民水费"}.get(utility, f"居民{utility}"),
             utility=utility,
             customer_class=customer_class,
-            kind=kind,
-            params=params or {},
+            kind=kind or ("two_part" if utility == "heat" else "flat"),
+            params=params or PRICES.get(utility, {}),
             effective_from=effective_from,
         )
     )
@@ -201,11 +209,6 @@ def make_bill(
 
 
 def _post_bill(bill: Bill) -> None:
-    try:
-        from backend.ledger import chart
-        from backend.ledger import service as ledger
-    except ImportError:  # until the ledger's verbs land
-        return
     lines = [
         (chart.receivable(bill.utility, bill.household_id), bill.amount_fen),
         (chart.revenue(bill.utility), -bill.amount_fen),

@@ -15,6 +15,7 @@ from backend.base.db import db
 from backend.base.errors import Problem
 from backend.people import rules
 from backend.people.models import AccessToken, AuditEvent, Resident, Staff
+from backend.people.wechat_sign_in import session_of
 
 # Compared against where the login is unknown, so that the answer takes as long as a real one.
 _NOBODY = generate_password_hash("nobody has this password")
@@ -64,6 +65,16 @@ def resident_of(openid: str, unionid: str | None, now: datetime) -> Resident:
     values = {"openid": openid, "unionid": unionid, "created_at": now}
     db.session.execute(insert(Resident).values(values).on_conflict_do_nothing())
     return db.session.execute(db.select(Resident).filter_by(openid=openid)).scalar_one()
+
+
+def sign_in_wechat(code: str, via: str, now: datetime) -> tuple[IssuedToken, Resident]:
+    """A token for whoever WeChat says the code belongs to; `via` as wechat_sign_in.VIA.
+
+    Problem wechat_code_invalid or wechat_unavailable.
+    """
+    found = session_of(code, via)
+    resident = resident_of(found["openid"], found.get("unionid"), now)
+    return token_of_resident(resident.id, now), resident
 
 
 def check_password(login: str, password: str, now: datetime) -> Staff:
