@@ -54,7 +54,7 @@ def sandbox(
     )
     app, server = _open(host, port, state, settings)
     signal.signal(signal.SIGTERM, _stop)
-    click.echo(f"沙箱已就绪：http://{host}:{server.server_port}/sandbox/（密钥在 {state}/keys）")
+    click.echo(f"沙箱已就绪：http://{host}:{server.port}/sandbox/（密钥在 {state}/keys）")
     try:
         server.serve_forever()
     except KeyboardInterrupt:

@@ -72,7 +72,7 @@ def running_sandbox(
     thread.start()
     try:
         yield RunningSandbox(
-            f"http://127.0.0.1:{server.server_port}", ensure_keys(Path(state_dir) / "keys")
+            f"http://127.0.0.1:{server.port}", ensure_keys(Path(state_dir) / "keys")
         )
     finally:
         server.shutdown()
