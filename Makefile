@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 NODE := $(BIN)/python scripts/node.py
 CONSOLE := backend/console
+VENDOR := $(CONSOLE)/static/vendor
+H5 := miniapp/dist/build/h5
 # Directories are listed too, so that a file taken away also builds again.
 H5_SOURCES := $(shell find miniapp/src miniapp/scripts miniapp/index.html miniapp/vite.config.ts \
 	miniapp/tsconfig.json 2>/dev/null)
@@ -28,7 +30,7 @@ help:  ## List these targets
 	@echo "Nuan 暖 — make <target>"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
 
-setup: $(VENV)/.packages $(VENV)/.console $(VENV)/.h5  ## Make .venv, install the locked packages, build the pages
+setup: $(VENV)/.packages $(VENDOR)/.copied $(H5)/.built  ## Make .venv, install the locked packages, build the pages
 
 run: setup  ## Run the whole demo town; Ctrl-C stops it
 	@exec $(BIN)/nuan demo
@@ -55,7 +57,7 @@ lock: $(VENV)/.packages  ## Resolve pyproject.toml again into requirements.lock
 	@! grep -nE 'https?://|file:' requirements.lock || { echo "the lock names a host" >&2; exit 1; }
 
 clean:  ## Remove what setup built; var/ (the data) stays
-	rm -rf $(VENV) $(CONSOLE)/static/vendor $(CONSOLE)/assets/node_modules miniapp/node_modules \
+	rm -rf $(VENV) $(VENDOR) $(CONSOLE)/assets/node_modules miniapp/node_modules \
 		miniapp/dist *.egg-info build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # --- what setup is made of: a stamp for each part, made again when its sources are newer --------
@@ -65,7 +67,7 @@ $(VENV)/.packages: requirements.lock pyproject.toml scripts/uv-requirements.txt 
 	@touch $@
 
 # Install scripts are refused: one of these packages only has one to send telemetry.
-$(VENV)/.console: $(CONSOLE)/assets/package.json $(CONSOLE)/assets/package-lock.json \
+$(VENDOR)/.copied: $(CONSOLE)/assets/package.json $(CONSOLE)/assets/package-lock.json \
 		scripts/assets.py scripts/node.py | $(VENV)/.packages
 	@echo "==> console front-end packages"
 	@$(NODE) npm --prefix $(CONSOLE)/assets ci --ignore-scripts --silent
@@ -78,7 +80,7 @@ miniapp/node_modules/.installed: miniapp/package.json miniapp/package-lock.json 
 	@$(NODE) npm --prefix miniapp ci --no-progress --loglevel=error
 	@touch $@
 
-$(VENV)/.h5: $(H5_SOURCES) | miniapp/node_modules/.installed
+$(H5)/.built: $(H5_SOURCES) | miniapp/node_modules/.installed
 	@echo "==> building the H5 pages"
 	@$(NODE) npm --prefix miniapp run --silent build:h5
 	@touch $@
