@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -34,11 +35,11 @@ class SeriesMethod:
 def constant(household: Household, name: str, *, low: float = 0.0, default: object = None) -> float:
     """A household's constant as a float, at least `low`; Refused where absent or out of range."""
     value = household.constants.get(name, default)
-    if value is None or isinstance(value, bool | str | list | tuple | dict):
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | Fraction):
         raise Refused(f"household {household.id}: {name} must be a number")
-    number = float(exact(value))  # type: ignore[arg-type]
-    if number < low:
-        raise Refused(f"household {household.id}: {name} = {number} is below {low}")
+    number = float(value)
+    if not np.isfinite(number) or number < low:
+        raise Refused(f"household {household.id}: {name} is {number}, not a number from {low} up")
     return number
 
 
@@ -99,7 +100,7 @@ def series_measures(building: Building) -> list[Measured]:
     exponents = _exponents(building, method, arrays)
     integral = integrate(method.excess, arrays, reference, exponents, seconds)
     _drop_dust(integral, exponents)
-    active_s = np.broadcast_to(seconds, arrays[0].shape).sum(axis=1)
+    active_s = _active_s(building, seconds)
     scale = _gap_scale(building, method, (arrays, reference, exponents, seconds), integral)
     return [
         _measured(building, method, index, integral, active_s[index], scale[index])
@@ -134,6 +135,8 @@ def _measured(
 
 def coverage_of(covered_s: float, active_s: Fraction) -> Fraction:
     """Covered part of the active time; sums of fractional durations may fall short of 1 by dust."""
+    if covered_s == active_s:
+        return Fraction(1)
     coverage = exact(covered_s) / active_s
     return Fraction(1) if coverage > 1 - Fraction(1, 10**12) else coverage
 
@@ -147,7 +150,7 @@ def steady(weight: float) -> Fraction:
     """A float weight to 13 digits: flats with equal data tie however the sum was ordered."""
     if not np.isfinite(weight):
         raise Refused("a weight is too large to be a number: look at the temperatures")
-    return Fraction(f"{weight:.12e}")
+    return Fraction(Decimal(f"{weight:.12e}"))
 
 
 def _array(building: Building, name: str) -> Floats:
@@ -187,6 +190,14 @@ def _seconds(building: Building) -> Floats:
     return clipped
 
 
+def _active_s(building: Building, seconds: Floats) -> Floats:
+    """Active seconds of each household."""
+    if seconds.ndim == 1:
+        return np.full(len(building.households), seconds.sum())
+    total: Floats = seconds.sum(axis=1)
+    return total
+
+
 def _exponents(
     building: Building, method: SeriesMethod, arrays: Sequence[Floats]
 ) -> Floats | None:
@@ -201,8 +212,9 @@ def _exponents(
 
 
 def _exponent(household: Household, name: str, rows: Sequence[Floats]) -> float:
-    unused = household.suspended or any(np.all(np.isnan(row)) for row in rows)
-    if unused and household.constants.get(name) is None:
+    if household.constants.get(name) is None and (
+        household.suspended or any(np.all(np.isnan(row)) for row in rows)
+    ):
         return 1.0
     value = constant(household, name)
     if value <= 0:
@@ -217,11 +229,9 @@ def _gap_scale(
     building: Building, method: SeriesMethod, kernel: Kernel, integral: Integral
 ) -> Floats:
     """What the sum over the covered time is multiplied by to stand for the active time."""
-    seconds = kernel[3]
-    count = len(building.households)
-    active_s = np.broadcast_to(seconds, (count, len(building.dt_s))).sum(axis=1)
+    active_s = _active_s(building, kernel[3])
     partial = (integral.covered_s > 0) & (integral.covered_s < active_s)
-    ones = np.ones(count)
+    ones = np.ones(len(building.households))
     if building.rules.gap_rule == "zero" or not partial.any():
         return ones
     scale: Floats = np.divide(active_s, integral.covered_s, out=ones, where=partial)

@@ -18,6 +18,8 @@ def exact(value: Number) -> Fraction:
         return value
     if isinstance(value, int):
         return Fraction(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return Fraction(int(value))
     number = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
     if not number.is_finite():
         raise ValueError(f"{value} is not a finite number")
