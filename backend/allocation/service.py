@@ -228,7 +228,7 @@ def _thermal(household_ids: Sequence[int], day: date) -> dict[int, dict[str, obj
             HouseholdThermal.household_id.in_(household_ids),
             HouseholdThermal.effective_from <= day,
         )
-        .distinct(HouseholdThermal.household_id)
+        .ext(pg.distinct_on(HouseholdThermal.household_id))
         .order_by(HouseholdThermal.household_id, HouseholdThermal.effective_from.desc())
     )
     return {row.household_id: {"gamma": row.gamma, "B": row.exponent} for row in rows}

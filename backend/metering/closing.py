@@ -75,13 +75,14 @@ def _span(
         gone = day_start(meter.removed_on)
         if begin <= gone < end:
             closed = Boundary(None, gone, meter.final_register)
-    if opened is None or closed is None or closed.at < opened.at:
+    if opened is None or closed is None or closed.at <= opened.at:
+        # Also where no reading came in between: that is not known, not zero.
         return Span(meter, opened, closed, None, [rules.NO_PAIR])
     register = rules.Register(meter.register_max or REGISTER_MAX, most_per_day(meter))
     used = rules.usage(
         [
             rules.Reading(opened.at, opened.register),
-            rules.Reading(max(closed.at, opened.at + timedelta(microseconds=1)), closed.register),
+            rules.Reading(closed.at, closed.register),
         ],
         register,
     )

@@ -41,8 +41,12 @@ def test_a_batch_costs_the_same_statements_whatever_its_size(meter, queries):
     service.record([read(meter, NOON, 1000, supply_cdeg=4500)])
     small = len(queries)
     queries.clear()
-    service.record([read(meter, NOON + timedelta(minutes=10 * i), 1000 + i, supply_cdeg=4500)
-                    for i in range(1, 60)])
+    service.record(
+        [
+            read(meter, NOON + timedelta(minutes=10 * i), 1000 + i, supply_cdeg=4500)
+            for i in range(1, 60)
+        ]
+    )
     assert len(queries) <= small + 1
 
 
@@ -71,8 +75,12 @@ def test_an_impossible_temperature_is_kept_raw_but_never_enters_the_series(meter
 
 def test_temperatures_fill_ten_minute_slots_and_the_last_of_a_slot_stands(meter):
     start = day_start(DAY)
-    service.record([read(meter, start + timedelta(seconds=s), 1, room_cdeg=c)
-                    for s, c in ((0, 2000), (599, 2010), (600, 2050), (86399, 1900))])
+    service.record(
+        [
+            read(meter, start + timedelta(seconds=s), 1, room_cdeg=c)
+            for s, c in ((0, 2000), (599, 2010), (600, 2050), (86399, 1900))
+        ]
+    )
     slots = series.load([meter.id], "room_cdeg", [DAY])[meter.id]
     assert (slots[0], slots[1], slots[143]) == (2010, 2050, 1900)
     assert (slots == rules.MISSING).sum() == 141
@@ -114,9 +122,16 @@ def test_an_old_boundary_reading_is_used_but_flagged(meter):
     assert (row.usage, row.flags) == (2000, ["stale_boundary"])
 
 
+def test_a_day_without_any_reading_has_no_usage_rather_than_zero(meter):
+    service.record([read(meter, day_start(DAY) - timedelta(hours=1), 1000)])
+    closing.close_usage(meter.building_id, DAY)
+    assert db.session.scalars(sa.select(DailyUsage.usage)).one() is None
+
+
 def typed(meter, register, staff, client_id="c-1", *, confirm=False, note=None, at=NOON):
-    return service.typed_reading(meter.id, register, at, staff.id, client_id,
-                                 confirm=confirm, note=note, now=NOON)
+    return service.typed_reading(
+        meter.id, register, at, staff.id, client_id, confirm=confirm, note=note, now=NOON
+    )
 
 
 def test_a_typed_reading_sent_twice_is_stored_once_and_answers_the_same(meter):
@@ -125,9 +140,12 @@ def test_a_typed_reading_sent_twice_is_stored_once_and_answers_the_same(meter):
     first = typed(meter, 5000, staff)
     assert first[2] == 4000
     assert typed(meter, 5000, staff)[0] == first[0]
-    assert db.session.scalar(
-        sa.select(sa.func.count()).select_from(Reading).where(Reading.kind == "manual")
-    ) == 1
+    assert (
+        db.session.scalar(
+            sa.select(sa.func.count()).select_from(Reading).where(Reading.kind == "manual")
+        )
+        == 1
+    )
 
 
 def test_another_reader_cannot_see_the_answer_to_a_client_id(meter):
@@ -145,9 +163,10 @@ def test_a_typed_reading_below_the_last_needs_a_confirmation_in_words(meter):
     assert refused.value.code == "register_decreased"
     reading_id, flags, _ = typed(meter, 5000, staff, confirm=True, note="换表未登记")
     assert "reverse" in flags
-    assert db.session.scalars(
-        sa.select(Reading.reason).where(Reading.id == reading_id)
-    ).one() == "换表未登记"
+    assert (
+        db.session.scalars(sa.select(Reading.reason).where(Reading.id == reading_id)).one()
+        == "换表未登记"
+    )
 
 
 def test_a_typed_reading_cannot_come_from_the_future(meter):
