@@ -171,9 +171,7 @@ SPOILT = ["unsigned", "forged_signature", "probe", "wrong_serial", "stale"]
 
 
 @pytest.mark.parametrize("mode", SPOILT)
-def test_an_answer_that_does_not_verify_is_not_believed(
-    channel, new_order, order_behaviour, mode
-):
+def test_an_answer_that_does_not_verify_is_not_believed(channel, new_order, order_behaviour, mode):
     order = new_order()
     order_behaviour("answer", mode, match="create")
     with pytest.raises(ChannelError) as error:
@@ -214,9 +212,7 @@ def test_an_unverified_close_is_settled_by_asking(channel, new_order, order_beha
 
 
 @pytest.mark.parametrize("mode", SPOILT)
-def test_an_unverified_refund_is_settled_by_asking(
-    channel, new_order, tap, order_behaviour, mode
-):
+def test_an_unverified_refund_is_settled_by_asking(channel, new_order, tap, order_behaviour, mode):
     order = new_order()
     tap(channel.create(order).fields)
     order_behaviour("answer", mode, match="refund")
@@ -288,9 +284,7 @@ def test_a_merchant_whose_clock_is_off_is_refused(config, clock):
     assert error.value.code == "answer_unverified"
 
 
-def test_a_netrc_file_cannot_take_the_signatures_place(
-    channel, new_order, tmp_path, monkeypatch
-):
+def test_a_netrc_file_cannot_take_the_signatures_place(channel, new_order, tmp_path, monkeypatch):
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password secret\n")
     monkeypatch.setenv("NETRC", str(netrc))

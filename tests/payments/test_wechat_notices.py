@@ -36,9 +36,7 @@ def forge(keys, clock):
             "algorithm": "AEAD_AES_256_GCM",
             "nonce": "0123456789ab",
             "associated_data": "transaction",
-            "ciphertext": encrypt(
-                keys.api_v3_key.encode(), "0123456789ab", "transaction", sealed
-            ),
+            "ciphertext": encrypt(keys.api_v3_key.encode(), "0123456789ab", "transaction", sealed),
         }
         body = {
             "id": "EV-1",
@@ -200,9 +198,7 @@ def test_a_signed_notice_about_something_else_is_rejected(channel, forge, clock,
         ),
     ],
 )
-def test_a_signed_envelope_that_makes_no_sense_is_rejected(
-    channel, forge, clock, envelope, code
-):
+def test_a_signed_envelope_that_makes_no_sense_is_rejected(channel, forge, clock, envelope, code):
     assert rejection(channel, forge(envelope=envelope), clock()) == code
 
 
