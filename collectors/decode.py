@@ -79,10 +79,12 @@ def answer_line(line: str | bytes) -> dict[str, Any]:
         return {"vector": vector, **describe(row)}
     except FrameError as error:
         return {"vector": vector, "reject": str(error), "code": error.code, "at": error.at}
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        return {"vector": vector, "reject": f"not a line of JSON: {error}"}
     except KeyError as error:
         return {"vector": vector, "reject": f"the line has no {error}"}
-    except (ValueError, TypeError, RecursionError) as error:
-        return {"vector": vector, "reject": f"unreadable line: {error}"}
+    except (ValueError, TypeError) as error:
+        return {"vector": vector, "reject": str(error)}
 
 
 def answer_lines(lines: Iterable[str | bytes]) -> Iterator[str]:

@@ -291,8 +291,23 @@ def _short_header(frame: bytes) -> Message:
 
 
 def _no_header(frame: bytes) -> Message:
-    """CI 78 from the meter, CI 51 and 55 to it: records from the first byte on."""
-    records = read_records(frame, 7, len(frame) - 2, high_first=frame[6] == 0x55)
+    """CI 78: records from the first byte on."""
+    return _bare(frame, high_first=False)
+
+
+def _command(frame: bytes) -> Message:
+    """CI 51 and 55 to a meter (§9): records to write or to select, or what only its maker reads.
+
+    Nothing here is a reading, so data that makes no records is handed on as it is.
+    """
+    try:
+        return _bare(frame, high_first=frame[6] == 0x55)
+    except FrameError:
+        return _opaque(frame)
+
+
+def _bare(frame: bytes, *, high_first: bool) -> Message:
+    records = read_records(frame, 7, len(frame) - 2, high_first)
     return Variable(
         frame[4], frame[5], frame[6], None, None, None, None, None, None, None, records
     )  # fmt: skip
@@ -337,8 +352,8 @@ def _fixed(frame: bytes) -> Message:
 
 
 _APPLICATION = {
-    0x51: _no_header,
-    0x55: _no_header,
+    0x51: _command,
+    0x55: _command,
     0x70: _application_error,
     0x72: _long_header,
     0x73: _fixed,

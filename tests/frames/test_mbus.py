@@ -235,3 +235,11 @@ def test_a_plain_record_is_found_and_a_qualified_one_is_not():
     message = decode(long_frame(0x78, "04867F0100000004863C020000004406 03000000"))[0]
     assert message.find("Energy") is None
     assert message.find("Energy", storage=1).as_wh() == 3000
+
+
+def test_a_command_to_a_meter_is_named_even_where_only_its_maker_reads_it():
+    write = decode(encode_long(0x53, 0xFE, 0x51, bytes.fromhex("017A08")))[0]
+    readout = decode(encode_long(0x53, 0xFE, 0x51, bytes.fromhex("7F")))[0]
+    assert (write.records[0].header.quantity, write.records[0].value) == ("Bus Address", 8)
+    assert isinstance(readout, Long)
+    assert readout.meaning() == "SND_UD address 254: CI 51 data send, data 7F"
