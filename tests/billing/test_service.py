@@ -117,7 +117,7 @@ def water(app):
 
 
 def test_a_metered_utility_is_billed_by_its_own_registers(water):
-    building, homes = water
+    building, _homes = water
     issued = service.issue(building.id, "water", FIRST, LAST, NOON)
     (bill,) = issued.bills
     # 12.345 m3 x 2.07 = 25.55415 -> 25.55; x 1.36 = 16.7892 -> 16.79
