@@ -25,16 +25,20 @@ def meter_address(kind: str, building: str, flat: str) -> str:
     return f"{_CODES[kind]}{_BUILDING_CODES[building]:02d}{int(flat):08d}"
 
 
-def demo_town(base_port: int = DEFAULT_BASE_PORT, *, replay_start: str | None = None) -> Town:
+def demo_town(
+    base_port: int = DEFAULT_BASE_PORT, *, replay_start: str | None = None,
+    start: str = "2024-10-20",
+) -> Town:
     """Buildings A and B on ports base_port onwards (0: free ones).
 
     Building A: A-main (M-Bus, entrance at primary address 1) and A-1 to A-3, one bus a column of
     flats with heat meter and room sensor each. Building B: B-main, and B-heat, B-water, B-gas,
-    B-power. `replay_start` lays the published two days on other dates (ISO, a local midnight).
+    B-power. `replay_start` lays the published two days on other dates (ISO, a local midnight);
+    `start` (ISO date) is the day from which all registers count.
     """
     buildings = (
-        BuildingSpec(PAPER_ID, "paper18", seed=18, replay_start=replay_start),
-        BuildingSpec(FOUR_METERS_ID, "seeded", seed=12, flats=B_FLATS),
+        BuildingSpec(PAPER_ID, "paper18", seed=18, replay_start=replay_start, start=start),
+        BuildingSpec(FOUR_METERS_ID, "seeded", seed=12, flats=B_FLATS, start=start),
     )
     rows = _paper_buses() + _four_meter_buses()
     buses = tuple(

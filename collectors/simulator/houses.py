@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -36,6 +36,7 @@ class House:
 
     def __init__(self, spec: BuildingSpec, heat: HeatModel):
         self.heat, self._seed = heat, spec.seed
+        self._start = date.fromisoformat(spec.start)
         self._utilities: dict[tuple[str, str], UtilityModel] = {}
 
     def building(self, now: datetime) -> Mapping[str, int]:
@@ -61,7 +62,7 @@ class House:
         return self._utilities.setdefault(
             (kind, flat),
             UtilityModel(f"{kind}/{flat}", quantity, seed=self._seed,
-                         per_day=round(per_day * scale),
+                         per_day=round(per_day * scale), start=self._start,
                          first=dice.randrange(50, 900) * 1_000),
         )
 
@@ -81,6 +82,7 @@ def _seeded_model(spec: BuildingSpec) -> HeatModel:
     flats = [_seeded_flat(flat, spec.seed) for flat in spec.flats]
     scale = 48.0 / (0.5 * DESIGN_EXCESS_K**1.3)  # 48 W/m2 at gamma 0.5 and b 1.3
     return HeatModel(flats, scale=scale, weather=Weather(), seed=spec.seed, loss=LOSS,
+                     start=date.fromisoformat(spec.start),
                      first_wh=310_000_000 + spec.seed * 1_000, first_l=40_000_000)
 
 
@@ -104,7 +106,8 @@ def _paper_model(spec: BuildingSpec) -> HeatModel:
     scale, flats = _fitted(paper, replay, spec.seed)
     return HeatModel(
         flats, scale=scale, weather=Weather(), seed=spec.seed, loss=LOSS,
-        first_wh=845_000_000, first_l=120_000_000, replay=replay if spec.has_replay else None,
+        start=date.fromisoformat(spec.start), first_wh=845_000_000, first_l=120_000_000,
+        replay=replay if spec.has_replay else None,
     )
 
 

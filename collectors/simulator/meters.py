@@ -47,6 +47,17 @@ def _earlier_month(moment: datetime, months: int) -> datetime:
     return moment
 
 
+def _rolled_over(layout: tables.Layout | None, amounts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Registers as their dials show them: past the last digit they begin again at zero."""
+    shown = dict(amounts)
+    for item in layout.fields if layout else ():
+        if item.unit is not None and isinstance(shown.get(item.name), int):
+            unit = tables.UNITS[item.unit]
+            counts = 10 ** (2 * item.size - item.decimals)
+            shown[item.name] %= counts * unit.numerator // unit.denominator
+    return shown
+
+
 @dataclass
 class CjtMeter:
     """What all CJ/T 188 meters share: whose answer it is, reading the address, the valve, the
@@ -90,8 +101,9 @@ class CjtMeter:
                 request, address=address, meter_type=self.meter_type, status=self.status
             )
         layout, amounts = answer
+        shown = _rolled_over(layout, amounts)
         return cjt188.encode_answer(
-            request, layout, amounts, address=address, meter_type=self.meter_type
+            request, layout, shown, address=address, meter_type=self.meter_type
         )
 
     def _content(
@@ -205,7 +217,7 @@ class MbusHeatMeter:
     """A building's heat meter on M-Bus: answers by primary address and when selected by its id.
 
     `address` is the primary address in decimals. The source is that of CjtHeatMeter; energy goes
-    out in Wh (32 bits), so that what a building used is known to the Wh.
+    out in Wh (48 bits), so that what a building used is known to the Wh.
     """
 
     address: str
@@ -261,8 +273,8 @@ class MbusHeatMeter:
         values = self.source(now)
         self._access_no = (self._access_no + 1) & 0xFF
         records = [
-            mb.record_int(_ENERGY, values["energy_wh"]),
-            mb.record_int(_VOLUME, values["volume_l"]),
+            mb.record_int(_ENERGY, values["energy_wh"], length=6),
+            mb.record_int(_VOLUME, values["volume_l"], length=6),
             mb.record_int(_POWER, values["power_w"]),
             mb.record_int(_FLOW, values["flow_lph"]),
             mb.record_int(_SUPPLY, values["supply_cdeg"], length=2),

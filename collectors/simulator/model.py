@@ -27,7 +27,6 @@ from collectors.simulator.weather import Floats, Weather, smooth_noise
 Ints = NDArray[np.int64]
 
 WATER_WH_PER_L_K = 1.163
-START = date(2024, 10, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class HeatModel:
 
     def __init__(
         self, flats: Sequence[Flat], *, scale: float, weather: Weather, seed: int,
-        loss: float = 0.03, start: date = START, first_wh: int = 0, first_l: int = 0,
+        start: date, loss: float = 0.03, first_wh: int = 0, first_l: int = 0,
         replay: Replay | None = None,
     ):
         self.flats, self.index = list(flats), {f.name: i for i, f in enumerate(flats)}

@@ -58,7 +58,8 @@ class FlatSpec:
 @dataclass(frozen=True, slots=True)
 class BuildingSpec:
     """model "paper18" brings its own flats; "seeded" needs them. `replay_start` lays the
-    published two days on other dates (a local midnight); `has_replay` false leaves them out."""
+    published two days on other dates (a local midnight); `has_replay` false leaves them out.
+    `start` (ISO date) is the local day on which all registers begin to count."""
 
     building_id: str
     model: str = "seeded"
@@ -66,6 +67,7 @@ class BuildingSpec:
     flats: tuple[FlatSpec, ...] = ()
     replay_start: str | None = None
     has_replay: bool = True
+    start: str = "2024-10-20"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from datetime import date, datetime
 from itertools import accumulate
 from typing import Final
 
-from collectors.simulator.model import START
 from collectors.simulator.times import DAY_S, day_number, local_seconds
 from collectors.simulator.weather import day_noise
 
@@ -23,8 +22,7 @@ class UtilityModel:
     two fifths; before `start` the register stands at `first`."""
 
     def __init__(
-        self, name: str, quantity: str, *, seed: int, per_day: int, first: int = 0,
-        start: date = START,
+        self, name: str, quantity: str, *, seed: int, per_day: int, start: date, first: int = 0
     ):
         self._name, self._quantity, self._seed = name, quantity, seed
         self._per_day, self._first, self._start = per_day, first, day_number(start)
