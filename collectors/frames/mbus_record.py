@@ -244,12 +244,12 @@ def special_header(dif: int) -> Header:
 
 _SPECIAL = {dif: special_header(dif) for dif in (0x0F, 0x1F)}
 _SHORT: dict[int, Header] = {}  # dif << 8 | vif, neither with extensions
-_LONG: dict[bytes, Header] = {}
+_LONG: dict[bytes, Header] = {}  # whole DIB and VIB, three bytes or more
 
 
 def _new_header(body: bytes, i: int, end: int) -> tuple[Header, int]:
     """The header at i and the index of its data, remembered by its bytes."""
-    if body[i] < 0x80 and i + 1 < end and body[i + 1] < 0x7C:
+    if body[i] < 0x80 and i + 1 < end and body[i + 1] < 0x80 and body[i + 1] != 0x7C:
         header = make_header(body[i : i + 1], body[i + 1 : i + 2], at=i)
         _SHORT[body[i] << 8 | body[i + 1]] = header
         return header, i + 2
@@ -290,13 +290,16 @@ def read_records(body: bytes, i: int, end: int, high_first: bool = False) -> lis
     Raises FrameError, `at` counted from the start of body, where the bytes do not make records.
     """
     records: list[Record] = []
-    short, new = _SHORT, tuple.__new__
+    short, extended, new = _SHORT, _LONG, tuple.__new__
     last = end - 1
     while i < end:
         dif = body[i]
         header = short.get(dif << 8 | body[i + 1]) if i < last else None
         at = i + 2
-        if header is None:  # an extension, a special function, or seen for the first time
+        if header is None:  # one extension: no header is the beginning of another, so try the key
+            header = extended.get(body[i : i + 3])
+            at = i + 3
+        if header is None:  # more extensions, a special function, or seen for the first time
             if dif == 0x2F:
                 i += 1
                 continue

@@ -218,3 +218,12 @@ def test_the_tables_have_every_code_and_a_chinese_name_for_it():
         "Wh", "10 Wh", "100 Wh", "kWh", "10 kWh", "100 kWh",
     ]  # fmt: skip
     assert (FIXED[0x29][1], FIXED[0x29][0].exponent) == ("l", -3)
+
+
+@pytest.mark.parametrize("hex_bytes", ["00 7E", "00 7F", "00 FD17", "8000 06", "00 FC 01 41 3A"])
+def test_a_header_reads_the_same_the_second_time_even_at_the_very_end(hex_bytes):
+    assert one(hex_bytes) == one(hex_bytes) == one(hex_bytes)
+    data = bytes.fromhex(hex_bytes)
+    assert len(read_records(data + data, 0, 2 * len(data))) == 2
+    with pytest.raises(FrameError):
+        read_records(data + data, 0, len(data) - 1)
