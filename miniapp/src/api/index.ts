@@ -1,0 +1,70 @@
+import { del, get, post } from './http'
+import type {
+  BillPage,
+  BillWithLines,
+  Config,
+  Consumption,
+  Explanation,
+  Home,
+  Household,
+  Me,
+  Order,
+  OrderCreated,
+  ReaderDay,
+  ReadingAccepted,
+  ReadingInput,
+  ResidentSession,
+  StaffSession,
+  TemperatureHistory,
+  Utility
+} from './types'
+
+export type WechatVia = 'mini_program' | 'official_account'
+
+export const fetchConfig = () => get<Config>('/config')
+
+export const signInWechat = (code: string, via: WechatVia) =>
+  post<ResidentSession>('/session/wechat', { code, via })
+export const signInStaff = (login: string, password: string) =>
+  post<StaffSession>('/session/staff', { login, password })
+export const signOut = () => del('/session')
+export const fetchMe = () => get<Me>('/me')
+
+export interface HouseholdProof {
+  account_no: string
+  owner_name: string
+  phone_last4: string
+}
+export const bindHousehold = (proof: HouseholdProof) => post<Household>('/me/households', proof)
+export const unbindHousehold = (id: number) => del(`/me/households/${id}`)
+export const subscribe = (template: string, accepted: boolean) =>
+  post<{ remaining: number }>('/me/subscriptions', { template, accepted })
+
+export const fetchHome = (household: number) => get<Home>(`/households/${household}/home`)
+/** At most 31 days. */
+export const fetchTemperature = (household: number, day_from: string, day_to: string) =>
+  get<TemperatureHistory>(`/households/${household}/temperature`, { day_from, day_to })
+/** At most 400 days. */
+export const fetchConsumption = (
+  household: number,
+  utility: Utility,
+  day_from: string,
+  day_to: string
+) => get<Consumption>(`/households/${household}/consumption`, { utility, day_from, day_to })
+
+export const fetchBills = (household: number, before: number | null = null, limit = 20) =>
+  get<BillPage>(`/households/${household}/bills`, { before, limit })
+export const fetchBill = (id: number) => get<BillWithLines>(`/bills/${id}`)
+export const fetchExplanation = (id: number) => get<Explanation>(`/bills/${id}/explain`)
+
+export const createOrder = (bill_ids: number[], idempotencyKey: string) =>
+  post<OrderCreated>(
+    '/orders',
+    { bill_ids, channel: 'wechat', trade: 'jsapi' },
+    { 'Idempotency-Key': idempotencyKey }
+  )
+export const fetchOrder = (outTradeNo: string) => get<Order>(`/orders/${outTradeNo}`)
+
+export const fetchReaderDay = () => get<ReaderDay>('/reader/today')
+export const sendReading = (reading: ReadingInput) =>
+  post<ReadingAccepted>('/reader/readings', reading)

@@ -1,0 +1,263 @@
+/** Shapes of the JSON API. Money in fen, energy in Wh, volume in litres, temperature in 1/100 °C. */
+
+export type Role = 'resident' | 'reader'
+export type Unit = 'wh' | 'l'
+export type Utility = 'heat' | 'water' | 'gas' | 'electricity'
+
+export interface Config {
+  wechat_appid: string
+  oauth_url: string
+  /** A sandbox's script that defines WeixinJSBridge in a plain browser; null in production. */
+  bridge_url: string | null
+  overdue_template: string
+  company: string
+}
+
+export interface Household {
+  id: number
+  account_no: string
+  address: string
+  unit_no: string
+  area_m2: string
+  suspended: boolean
+}
+
+export interface ResidentSession {
+  token: string
+  role: 'resident'
+  expires_at: string
+  households: Household[]
+}
+
+export interface StaffSession {
+  token: string
+  role: 'reader'
+  name: string
+  expires_at: string
+}
+
+export interface Me {
+  role: Role
+  name: string | null
+  households: Household[]
+}
+
+export interface Comparison {
+  used_wh: number
+  previous_wh: number
+  pct: number
+}
+
+export interface Home {
+  household: Household
+  warmth: {
+    room_cdeg: number | null
+    at: string | null
+    state: 'warm' | 'cool' | 'cold' | 'unknown'
+    text: string
+  }
+  season: {
+    name: string
+    day_from: string
+    day_to: string
+    used_wh: number
+    as_of: string
+    cost_fen: number
+    cost_note: string
+  }
+  compare: {
+    last_month: Comparison | null
+    last_year: Comparison | null
+    similar: {
+      used_wh_per_m2: number
+      mine_wh_per_m2: number
+      pct: number
+      homes: number
+    } | null
+  }
+  owed: {
+    amount_fen: number
+    bills: number
+    overdue_fen: number
+    overdue_bills: number
+    next_due_on: string | null
+  }
+  balance_fen: number
+  utilities: { utility: Utility; unit: Unit; month_used: number; register: number | null }[]
+  latest_bill: Bill | null
+}
+
+export interface TemperatureHistory {
+  interval_s: number
+  target_cdeg: number
+  days: TemperatureDay[]
+  stats: {
+    min_cdeg: number | null
+    max_cdeg: number | null
+    mean_cdeg: number | null
+    below_target_s: number
+  }
+}
+
+export interface TemperatureDay {
+  day: string
+  room_cdeg: (number | null)[]
+  supply_cdeg: (number | null)[]
+  return_cdeg: (number | null)[]
+}
+
+export interface Consumption {
+  utility: Utility
+  unit: Unit
+  provisional: boolean
+  days: { day: string; used: number | null; flags: string[] }[]
+  total: number
+  previous_total: number | null
+}
+
+export type BillState = 'due' | 'overdue' | 'paid' | 'reversed'
+
+export interface Bill {
+  id: number
+  bill_no: string
+  utility: Utility
+  title: string
+  period_from: string
+  period_to: string
+  amount_fen: number
+  paid_fen: number
+  due_on: string
+  issued_at: string
+  paid_at: string | null
+  state: BillState
+}
+
+export interface BillLine {
+  code: string
+  title: string
+  quantity: string
+  unit: string
+  price: string
+  amount_fen: number
+  explanation: string
+}
+
+export type BillWithLines = Bill & { lines: BillLine[] }
+
+export interface BillPage {
+  bills: Bill[]
+  next_before: number | null
+}
+
+export interface Flag {
+  code: string
+  text: string
+}
+
+export interface HeatShare {
+  method: string
+  method_title: string
+  building_wh: number
+  building_from_register_wh: number | null
+  building_to_register_wh: number | null
+  building_reading_ids: number[]
+  share_percent: string
+  own_wh: number
+  own_weight: number | string
+  others_weight: number | string
+  others: number
+  formula: string
+  flags: Flag[]
+  coverage: number | string | null
+}
+
+export interface ReadingProof {
+  id: number
+  meter_address: string
+  read_at: string
+  register: number
+  unit: Unit
+  source: string
+}
+
+export interface Explanation {
+  bill: BillWithLines
+  sentences: string[]
+  heat: HeatShare | null
+  tariff: {
+    id: number
+    name: string
+    effective_from: string
+    params: Record<string, unknown>
+  } | null
+  readings: ReadingProof[]
+  comparison: {
+    previous_bill: Bill | null
+    similar_wh_per_m2: number | null
+    mine_wh_per_m2: number | null
+  } | null
+}
+
+export type OrderState = 'created' | 'paying' | 'paid' | 'closed' | 'parked'
+
+export interface Order {
+  out_trade_no: string
+  state: OrderState
+  amount_fen: number
+  bill_ids: number[]
+  created_at: string
+  expires_at: string
+  paid_at: string | null
+}
+
+export interface ClientPay {
+  appId: string
+  timeStamp: string
+  nonceStr: string
+  package: string
+  signType: string
+  paySign: string
+}
+
+export interface OrderCreated {
+  order: Order
+  client_pay: ClientPay
+}
+
+export interface ReaderMeter {
+  id: number
+  kind: Utility
+  address: string
+  place: string
+  account_no: string
+  state: 'read' | 'missing' | 'failed'
+  last_read_at: string | null
+  register: number | null
+  unit: Unit
+  error: string | null
+  owes_fen: number
+}
+
+export interface ReaderDay {
+  day: string
+  total: number
+  read: number
+  missing: number
+  meters: ReaderMeter[]
+}
+
+export interface ReadingInput {
+  /** Made on the phone; makes resending harmless. */
+  client_id: string
+  meter_id: number
+  register: number
+  read_at: string
+  note?: string
+  confirm?: boolean
+}
+
+export interface ReadingAccepted {
+  reading_id: number
+  flags: Flag[]
+  usage_since_last: number | null
+}

@@ -1,0 +1,39 @@
+import type { KeyValue } from './storage'
+import { uuid } from './uuid'
+
+/**
+ * The Idempotency-Key of a payment being tried. Pressing 缴费 again after a lost answer or a
+ * cancelled sheet is the same attempt (same key, so the same order); it ends when its order does.
+ */
+interface Attempt {
+  key: string
+  bills: string
+  order: string | null
+  startedAt: number
+}
+
+const STORE = 'pay.attempt'
+/** A channel order lives two hours at most; a key older than that could only meet a closed one. */
+const LIFETIME_MS = 2 * 3_600_000
+
+const signature = (billIds: number[]) => [...billIds].sort((a, b) => a - b).join(',')
+
+export function attemptKey(storage: KeyValue, billIds: number[], now: number): string {
+  const current = storage.read<Attempt>(STORE)
+  const bills = signature(billIds)
+  if (current?.bills === bills && now - current.startedAt < LIFETIME_MS) return current.key
+  const key = uuid()
+  storage.write(STORE, { key, bills, order: null, startedAt: now } satisfies Attempt)
+  return key
+}
+
+export function attemptOrdered(storage: KeyValue, outTradeNo: string): void {
+  const current = storage.read<Attempt>(STORE)
+  if (current) storage.write(STORE, { ...current, order: outTradeNo })
+}
+
+/** The order is paid, closed or parked (or was refused): paying again is a new attempt. */
+export function attemptEnded(storage: KeyValue, outTradeNo?: string): void {
+  const current = storage.read<Attempt>(STORE)
+  if (!outTradeNo || current?.order === outTradeNo) storage.remove(STORE)
+}

@@ -1,0 +1,31 @@
+import type { Bill } from '@/api/types'
+import { dayOf, dayText, dueText } from './dates'
+
+export interface Tone {
+  /** A class of base.scss's .chip */
+  tone: 'good' | 'bad' | 'due' | ''
+  text: string
+}
+
+export const isPayable = (bill: Bill) => bill.state === 'due' || bill.state === 'overdue'
+export const owedFen = (bill: Bill) => Math.max(0, bill.amount_fen - bill.paid_fen)
+export const sumOwedFen = (bills: Bill[]) => bills.reduce((sum, bill) => sum + owedFen(bill), 0)
+
+export function billTone(bill: Bill, today: string): Tone {
+  switch (bill.state) {
+    case 'paid':
+      return { tone: 'good', text: '已缴清' }
+    case 'overdue':
+      return { tone: 'bad', text: dueText(bill.due_on, today) }
+    case 'due':
+      return { tone: 'due', text: dueText(bill.due_on, today) }
+    default:
+      return { tone: '', text: '已冲销' }
+  }
+}
+
+/** When it was paid, or until when it can be. */
+export function billWhen(bill: Bill): string {
+  if (bill.paid_at) return `${dayText(dayOf(Date.parse(bill.paid_at)))}缴清`
+  return `${dayText(bill.due_on)}前缴纳`
+}
