@@ -49,7 +49,7 @@ def _holds(
     """(begin, end, values) of each usable sample inside the window."""
     latest = dict(samples)
     usable = sorted((t, v) for t, v in latest.items() if all(x is not None for x in v))
-    ends = [t for t, _ in usable[1:]] + [float("inf")]
+    ends = [*(t for t, _ in usable), float("inf")][1:]
     held = [
         (max(t, 0.0), min(end, t + max_hold_s, length_s), values)
         for (t, values), end in zip(usable, ends, strict=True)
