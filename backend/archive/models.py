@@ -108,6 +108,7 @@ class Bus(Base):
     code: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
     link: Mapped[str]  # tcp://host:port, serial:///dev/ttyS0?baud=2400
+    read_every_s: Mapped[int] = mapped_column(server_default="600")
     state: Mapped[str] = mapped_column(server_default="idle")
     last_seen_at: Mapped[datetime | None]
 
@@ -141,7 +142,7 @@ class Meter(Base):
     kind: Mapped[str]
     protocol: Mapped[str]  # cjt188, mbus
     address: Mapped[str]
-    profile: Mapped[str] = mapped_column(server_default="standard")
+    profile: Mapped[str] = mapped_column(server_default="default")
     installed_on: Mapped[Day]
     removed_on: Mapped[date | None]
     first_register: Mapped[Big] = mapped_column(server_default="0")

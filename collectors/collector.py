@@ -1,0 +1,174 @@
+"""`nuan collect`: one process that owns buses, reads them by plan and stores what they say.
+
+Every bus has its own APScheduler job, so a slow or dead bus never holds up another.  Outcomes go
+through one bounded queue to the storer; while the database is away the queue fills, the buses
+wait, and nothing that was read is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime
+
+import sqlalchemy as sa
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from flask import Flask
+from prometheus_client import Counter, Gauge
+from sqlalchemy.exc import DBAPIError
+
+from backend.archive.models import Bus, Meter
+from backend.base.clock import Clock
+from backend.base.db import db
+from collectors.reading import Asked, Outcome, link_of, read_all, store
+from collectors.session import Session
+
+log = logging.getLogger("nuan.collect")
+
+READS = Counter("nuan_meter_reads_total", "Meters asked, by what came of it", ["outcome"])
+WAITING = Gauge("nuan_outcomes_waiting", "Bus outcomes read and not yet stored")
+
+QUEUE_LIMIT = 200  # bus outcomes waiting for the database; then the buses wait too
+FIRST_WAIT_S, LAST_WAIT_S = 0.5, 30.0
+RELOAD_S = 60
+
+
+class Collector:
+    """Reads every bus of the database until `stop` is set."""
+
+    def __init__(self, app: Flask, clock: Clock, *, timeout_s: float):
+        self.app, self.clock, self.timeout_s = app, clock, timeout_s
+        self.scheduler = AsyncIOScheduler(timezone="UTC")
+        self.outcomes: asyncio.Queue[tuple[int, datetime, Outcome]] = asyncio.Queue(QUEUE_LIMIT)
+        self.sessions: dict[int, tuple[str, Session]] = {}
+        self.meters: dict[int, list[Asked]] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Read and store until told to stop; what is waiting is stored before the end."""
+        await self._reload()
+        self.scheduler.add_job(self._reload, "interval", seconds=RELOAD_S, max_instances=1)
+        self.scheduler.start()
+        storer = asyncio.create_task(self._store_all())
+        await stop.wait()
+        self.scheduler.shutdown(wait=False)
+        try:
+            await asyncio.wait_for(self.outcomes.join(), 10)
+        except TimeoutError:
+            log.error("stopped with outcomes not stored", extra={"left": self.outcomes.qsize()})
+        storer.cancel()
+        for _, session in self.sessions.values():
+            await session.close()
+
+    async def _reload(self) -> None:
+        """Take up new buses and meters, and drop those that are gone."""
+        try:
+            rows, meters = await asyncio.to_thread(self._load)
+        except DBAPIError as error:
+            log.warning("the database is away; reading goes on", extra={"why": str(error.orig)})
+            return
+        self.meters = meters
+        for gone in set(self.sessions) - {bus_id for bus_id, *_ in rows}:
+            await self._drop(gone)
+        for bus_id, link, every_s in rows:
+            await self._take_up(bus_id, link, every_s)
+
+    async def _take_up(self, bus_id: int, link: str, every_s: int) -> None:
+        if bus_id in self.sessions and self.sessions[bus_id][0] == link:
+            return
+        if bus_id in self.sessions:
+            await self._drop(bus_id)
+        try:
+            session = Session(link_of(link), clock=self.clock, timeout_s=self.timeout_s)
+        except ValueError as error:
+            log.error("bus left out", extra={"bus": bus_id, "why": str(error)})
+            return
+        self.sessions[bus_id] = (link, session)
+        self.scheduler.add_job(
+            self._read_bus,
+            "interval",
+            args=[bus_id],
+            seconds=every_s,
+            id=f"bus-{bus_id}",
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=every_s,
+            jitter=min(every_s // 10, 5),
+            next_run_time=self.clock.now(),
+        )
+
+    async def _drop(self, bus_id: int) -> None:
+        if self.scheduler.get_job(f"bus-{bus_id}"):
+            self.scheduler.remove_job(f"bus-{bus_id}")
+        await self.sessions.pop(bus_id)[1].close()
+
+    def _load(self) -> tuple[list[tuple[int, str, int]], dict[int, list[Asked]]]:
+        with self.app.app_context():
+            rows = [(b.id, b.link, b.read_every_s) for b in db.session.scalars(sa.select(Bus))]
+            meters: dict[int, list[Asked]] = {}
+            for meter in db.session.scalars(sa.select(Meter).where(Meter.removed_on.is_(None))):
+                meters.setdefault(meter.bus_id, []).append(Asked.of(meter))
+            return rows, meters
+
+    async def _read_bus(self, bus_id: int) -> None:
+        session = self.sessions[bus_id][1]
+        outcome = await read_all(session, self.meters.get(bus_id, []), bus_id)
+        READS.labels("read").inc(len(outcome.readings))
+        READS.labels("failed").inc(len(outcome.failures))
+        await self.outcomes.put((bus_id, self.clock.now(), outcome))
+        WAITING.set(self.outcomes.qsize())
+
+    async def _store_all(self) -> None:
+        """Store outcomes as they come, together when several wait; try again while it fails."""
+        while True:
+            batch = [await self.outcomes.get()]
+            while not self.outcomes.empty():
+                batch.append(self.outcomes.get_nowait())
+            await self._store_until_done(batch)
+            for _ in batch:
+                self.outcomes.task_done()
+            WAITING.set(self.outcomes.qsize())
+
+    async def _store_until_done(self, batch: list[tuple[int, datetime, Outcome]]) -> None:
+        wait_s = FIRST_WAIT_S
+        while True:
+            try:
+                await asyncio.to_thread(self._store, batch)
+                return
+            except DBAPIError as error:
+                log.warning(
+                    "not stored, will try again", extra={"why": str(error.orig), "wait_s": wait_s}
+                )
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, LAST_WAIT_S)
+
+    def _store(self, batch: list[tuple[int, datetime, Outcome]]) -> None:
+        whole = Outcome()
+        for _, _, outcome in batch:
+            whole.merge(outcome)
+        with self.app.app_context():
+            recorded = store(whole)
+            for bus_id, at, outcome in sorted(batch, key=lambda part: part[0]):
+                _note_bus(bus_id, at, outcome)
+            db.session.commit()
+        log.info(
+            "stored",
+            extra={
+                "stored": recorded.stored,
+                "failed": len(whole.failures),
+                "duplicates": recorded.duplicates,
+            },
+        )
+
+
+def _note_bus(bus_id: int, at: datetime, outcome: Outcome) -> None:
+    """The bus's state as the console shows it: reading, partly silent, silent."""
+    if not outcome.readings:
+        state = "silent"
+    elif outcome.failures:
+        state = "partly_silent"
+    else:
+        state = "reading"
+    values: dict[str, object] = {"state": state}
+    if outcome.readings:
+        values["last_seen_at"] = at
+    db.session.execute(sa.update(Bus).where(Bus.id == bus_id).values(**values))

@@ -1,0 +1,153 @@
+"""`nuan schedule`: when things happen.  APScheduler in its own process, with a standby.
+
+Every job only enqueues tasks or is harmless to repeat, so a missed or doubled run does no harm;
+a PostgreSQL advisory lock lets a second scheduler wait until the first is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import date, timedelta
+
+import psycopg
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+from flask import Flask
+
+from backend.allocation import tasks as closing_tasks
+from backend.base import tasks
+from backend.base.clock import SHANGHAI, add_months, business_day, month_start
+from backend.base.db import db
+from backend.billing import tasks as billing_tasks
+from backend.cashier import tasks as cashier_tasks
+from backend.notices import service as notices
+
+log = logging.getLogger("nuan.schedule")
+
+LEADER_LOCK = 0x6E75616E  # "nuan"
+CATCH_UP_DAYS = 7
+STANDBY_S = 5
+
+
+class Jobs:
+    """What is done, each in its own application context and transaction."""
+
+    def __init__(self, app: Flask):
+        self.app = app
+        self.clock = app.extensions["nuan_clock"]
+
+    def close_days(self) -> None:
+        """Enqueue the closing of every metering day that is over, up to a week back."""
+        today = business_day(self.clock.now())
+        self._run(
+            lambda: sum(
+                closing_tasks.defer_close(today - timedelta(days=back))
+                for back in range(CATCH_UP_DAYS, 0, -1)
+            ),
+            "close_days",
+        )
+
+    def issue_bills(self) -> None:
+        """Enqueue last month's bills; a household that has its bill is passed over."""
+        first = month_start(business_day(self.clock.now()))
+        self._run(lambda: billing_tasks.defer_issue(add_months(first, -1), first), "issue_bills")
+
+    def remind(self) -> None:
+        """Queue the overdue reminders that are due."""
+        self._run(lambda: notices.remind_overdue(self.clock.now()), "remind")
+
+    def recover_messages(self) -> None:
+        """Settle messages a crash left in the middle."""
+        self._run(lambda: notices.recover(self.clock.now()), "recover_messages")
+
+    def fetch_statements(self) -> None:
+        """Enqueue fetching and reconciling yesterday's statements."""
+        day: date = business_day(self.clock.now()) - timedelta(days=1)
+        self._run(lambda: cashier_tasks.defer_reconcile(day), "fetch_statements")
+
+    def recover_tasks(self) -> None:
+        """Give tasks of workers that died back to the queue."""
+        with self.app.app_context():
+            tasks.recover_stalled()
+
+    def _run(self, job: Callable[[], int | None], name: str) -> None:
+        with self.app.app_context():
+            count = job()
+            db.session.commit()
+        log.info("job done", extra={"job": name, "count": count})
+
+
+def plan(jobs: Jobs, reminder_hour: int) -> BackgroundScheduler:
+    """Every job and when it runs (Asia/Shanghai); each also once at the start, to catch up."""
+    scheduler = BackgroundScheduler(timezone=SHANGHAI)
+    now = jobs.clock.now()
+    rows: list[tuple[Callable[[], None], CronTrigger | IntervalTrigger]] = [
+        (jobs.close_days, _cron(hour=0, minute=20)),
+        (jobs.issue_bills, _cron(day=1, hour=2)),
+        (jobs.remind, _cron(hour=reminder_hour, minute=0)),
+        (jobs.fetch_statements, _cron(hour="10-12", minute=15)),
+        (jobs.recover_messages, IntervalTrigger(minutes=1)),
+        (jobs.recover_tasks, IntervalTrigger(seconds=30)),
+    ]
+    for function, trigger in rows:
+        scheduler.add_job(
+            function,
+            trigger,
+            id=function.__name__,
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=3600,
+            next_run_time=now,
+        )
+    return scheduler
+
+
+def _cron(**fields: object) -> CronTrigger:
+    return CronTrigger(timezone=SHANGHAI, **fields)
+
+
+def run(app: Flask, stop: threading.Event, reminder_hour: int) -> None:
+    """Lead as soon as nobody else does, until told to stop.
+
+    A leader that loses its connection stops its plan and stands by again.
+    """
+    url = app.config["NUAN_DATABASE_URL"]
+    while not stop.is_set():
+        try:
+            with psycopg.connect(url, autocommit=True) as connection:
+                if not _lead(connection, stop):
+                    continue
+                _work(app, connection, stop, reminder_hour)
+        except psycopg.OperationalError as error:
+            log.warning("the database is away", extra={"why": str(error)})
+            stop.wait(STANDBY_S)
+
+
+def _lead(connection: psycopg.Connection[tuple[bool]], stop: threading.Event) -> bool:
+    """Wait until the lock is ours; False when told to stop before."""
+    said = False
+    while not stop.is_set():
+        row = connection.execute("SELECT pg_try_advisory_lock(%s)", (LEADER_LOCK,)).fetchone()
+        if row and row[0]:
+            log.info("leading")
+            return True
+        if not said:
+            log.info("standing by: another scheduler leads")
+            said = True
+        stop.wait(STANDBY_S)
+    return False
+
+
+def _work(
+    app: Flask, connection: psycopg.Connection[tuple[bool]], stop: threading.Event, hour: int
+) -> None:
+    scheduler = plan(Jobs(app), hour)
+    scheduler.start()
+    try:
+        while not stop.wait(STANDBY_S):
+            connection.execute("SELECT 1")  # the lock lives as long as this connection
+    finally:
+        scheduler.shutdown(wait=True)
