@@ -158,9 +158,11 @@ def fen_from_yuan(text: str) -> int:
     >>> fen_from_yuan("12.34")
     1234
     """
-    whole, point, cents = text.partition(".")
-    if point and len(cents) == 2 and cents.isdecimal() and whole.isdecimal() and text.isascii():
-        return int(whole + cents)
+    whole, _, cents = text.partition(".")
+    if len(cents) > 2:
+        cents = cents[:2] + cents[2:].rstrip("0")  # fees come with five places
+    if len(cents) == 2 and (digits := whole + cents).isdecimal() and whole and text.isascii():
+        return int(digits)
     return _fen_from_odd_yuan(text)
 
 

@@ -56,12 +56,10 @@ def sandbox(
     signal.signal(signal.SIGTERM, _stop)
     click.echo(f"沙箱已就绪：http://{host}:{server.port}/sandbox/（密钥在 {state}/keys）")
     try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        click.echo("沙箱已停止")
+        server.serve_forever()  # returns on Ctrl-C and on SIGTERM
     finally:
-        server.server_close()
         close_sandbox(app)
+        click.echo("沙箱已停止")
 
 
 def _open(

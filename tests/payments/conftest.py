@@ -1,4 +1,4 @@
-"""A sandbox over real HTTP for each module, a merchant's channel on it, and a webhook that listens."""
+"""A sandbox over real HTTP for each module, a merchant on it, and a webhook that listens."""
 
 import threading
 import time
