@@ -41,12 +41,14 @@ class Target:
                  on the wire) or 8 (the id alone, the rest matching anything)
     meter_type   CJ/T 188 type byte to ask with; a meter may answer with another of its family
     profile      CJ/T 188: which departures of its maker to expect (`cjt188_profiles.PROFILES`)
+    di           CJ/T 188: the data id to read; D120 to D12B are the last twelve settlement days
     """
 
     protocol: str
     address: str
     meter_type: int = 0x20
     profile: str = "default"
+    di: int = DI_CURRENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class CjtDialect:
     many keep a SER of their own.
     """
 
-    def __init__(self, profile: str, di: int = DI_CURRENT):
+    def __init__(self, profile: str, di: int):
         if profile not in PROFILES:
             raise ValueError(f"no CJ/T 188 profile is called {profile!r}")
         self.profile, self.di = PROFILES[profile], di
@@ -240,7 +242,7 @@ def _is_id(found: str, asked: str) -> bool:
 def dialect_for(target: Target) -> Dialect:
     """The dialect of a target's protocol. Raises ValueError for one there is none for."""
     if target.protocol == "cjt188":
-        return CjtDialect(target.profile)
+        return CjtDialect(target.profile, target.di)
     if target.protocol == "mbus":
         return MbusDialect()
     raise ValueError(f"no protocol is called {target.protocol!r}")

@@ -27,7 +27,7 @@ class SimulatedBus:
     """Meters of one protocol on one TCP port of `host`; port 0 takes a free one.
 
     Every connection hears every meter, as on a real wire. With `baud`, an answer takes as long
-    as its bits would (11 a byte); without, none.
+    as the bits of question and answer would (11 a byte); without, none.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class _Line(asyncio.Protocol):
     def __init__(self, bus: SimulatedBus):
         self._bus = bus
         self._buffer = b""
+        self._wire_s = 0.0  # how long the question under way was on the wire
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -131,6 +132,7 @@ class _Line(asyncio.Protocol):
         self, meter: Meter, request: Any, frame: bytes, answer: bytes, now: datetime
     ) -> None:
         fault = meter.faults.next()
+        self._wire_s = 11 * len(frame) / self._bus.baud if self._bus.baud else 0.0
         if fault is None:
             self._send(answer)
         elif fault is Fault.ECHO:
@@ -153,7 +155,7 @@ class _Line(asyncio.Protocol):
 
     def _send(self, data: bytes, *, delay_s: float = 0.0) -> None:
         if self._bus.baud:
-            delay_s += 11 * len(data) / self._bus.baud
+            delay_s += self._wire_s + 11 * len(data) / self._bus.baud
         if delay_s:
             asyncio.get_running_loop().call_later(delay_s, self._write, data)
         else:

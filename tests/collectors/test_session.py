@@ -50,6 +50,12 @@ class TestReading:
         session = bench.session(await bench.cjt_bus())
         assert isinstance(await session.read(Target("cjt188", HEAT, profile=profile)), Read)
 
+    async def test_a_settlement_day_is_read_by_its_data_id(self, bench):
+        bus = await bench.cjt_bus()
+        bus.meter(WATER).source = lambda now: {"volume_l": now.month * 1_000}
+        read = await bench.session(bus).read(Target("cjt188", WATER, 0x10, di=0xD121))
+        assert read.values == {"settlement_volume_l": 11_000}
+
     @pytest.mark.parametrize("address", ["1", "24120001", "2412FFF1", "24120001FFFFFFFF"])
     async def test_a_building_meter_answers_by_primary_and_secondary_address(self, bench, address):
         session = bench.session(await bench.mbus_bus())
@@ -71,6 +77,19 @@ class TestReading:
         ))
         assert [next(iter(r.values)) for r in reads] == ["settlement_energy_wh", "room_cdeg"] * 3
         assert session.counts == {"read": 6}
+
+
+class TestWire:
+    async def test_a_bus_at_2400_baud_is_read_as_fast_as_its_wire_allows(self, bench):
+        bus = await bench.cjt_bus()
+        bus.baud = 2400
+        session = bench.session(bus, timeout_s=2)
+        begun = asyncio.get_running_loop().time()
+        reads = [await session.read(Target("cjt188", ROOM, 0x2A)) for _ in range(3)]
+        taken_s = asyncio.get_running_loop().time() - begun
+        bits = 11 * (18 + 22) * 3  # questions and answers with two preambles each
+        assert all(isinstance(read, Read) for read in reads)
+        assert bits / 2400 <= taken_s < bits / 2400 / 0.9
 
 
 class TestFaults:
