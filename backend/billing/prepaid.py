@@ -27,12 +27,12 @@ class Instalment:
 class Plan:
     """How an account is charged and when it is warned and closed.
 
-    Warned at a closing below `warn_fen`; closed after `close_after_days` closings in a row below
-    0 (None: never).
+    Warned at a closing below `warn_fen`, closed after `close_after_days` closings in a row below 0
+    (None: never).
     """
 
     tariff: TierTariff
-    warn_fen: int = 0
+    warn_fen: int | None = None
     close_after_days: int | None = None
     instalment: Instalment | None = None
     persons: int | None = None
@@ -121,12 +121,16 @@ def _topped_up(
     after = replace(
         account,
         balance_fen=balance,
-        is_warned=account.is_warned and balance < plan.warn_fen,
+        is_warned=account.is_warned and _is_low(balance, plan),
         is_overdrawn=account.is_overdrawn and balance < 0,
         days_below=account.days_below if balance < 0 else 0,
         is_closed=account.is_closed and balance < 0,
     )
     return after, ((REOPEN,) if account.is_closed and not after.is_closed else ())
+
+
+def _is_low(balance_fen: int, plan: Plan) -> bool:
+    return plan.warn_fen is not None and balance_fen < plan.warn_fen
 
 
 def _closing(account: Account, plan: Plan) -> tuple[Account, tuple[str, ...]]:
@@ -135,7 +139,7 @@ def _closing(account: Account, plan: Plan) -> tuple[Account, tuple[str, ...]]:
     after = replace(
         account,
         days_below=account.days_below + 1 if below else 0,
-        is_warned=account.balance_fen < plan.warn_fen,
+        is_warned=_is_low(account.balance_fen, plan),
         is_overdrawn=below,
     )
     late = plan.close_after_days is not None and after.days_below >= plan.close_after_days

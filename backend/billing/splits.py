@@ -45,6 +45,8 @@ def _daily(days: int, degree_days: Sequence[Number] | None) -> list[Fraction]:
     weights = [exact(value) for value in degree_days]
     if len(weights) != days:
         raise ValueError(f"{len(weights)} degree-days for {days} days")
+    if any(weight < 0 for weight in weights):
+        raise ValueError("degree-days must not be negative")
     return weights if any(weights) else [Fraction(1)] * days
 
 

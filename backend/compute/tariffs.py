@@ -242,10 +242,10 @@ def prepaid_account(source: Json) -> dict[str, Any]:
     """An account day by day."""
     plan = prepaid.Plan(
         tariff=_tariff(needed(source, "tariff", as_object)),
-        warn_fen=given(source, "warn_fen", as_whole, 0),
+        warn_fen=given(source, "warn_fen", as_whole, None),
         close_after_days=_close_after(source),
         instalment=_instalment(source),
-        persons=_persons(source),
+        persons=given(source, "persons", as_whole, None),
         months=given(source, "months", as_number, 12),
     )
     opening = prepaid.Account(
@@ -279,10 +279,6 @@ def _close_after(source: Json) -> int | None:
     if days < 1:
         raise BadInput("close_after_days must be at least 1")
     return days
-
-
-def _persons(source: Json) -> int | None:
-    return None if source.get("persons") is None else needed(source, "persons", as_whole)
 
 
 def _instalment(source: Json) -> prepaid.Instalment | None:
