@@ -1,0 +1,90 @@
+"""What the cashier writes into the ledger: payments, refunds and the channels' fees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+
+import sqlalchemy as sa
+
+from backend.base.clock import business_day, day_bounds
+from backend.base.db import db
+from backend.cashier import rules
+from backend.cashier.models import FinanceDay, PaymentOrder, Refund
+from backend.ledger import chart
+from backend.ledger import service as ledger
+from backend.ledger.chart import AccountRef
+from backend.ledger.models import Entry
+
+PAYMENT, REFUND, FEE = "payment", "refund", "fee"
+_DAY_LOCK = 0x4E55  # first half of an advisory lock; the second is the day
+
+
+def posting_time(at: datetime, now: datetime) -> datetime:
+    """When money that moved at `at` is posted: then, or now where that day is closed already.
+
+    The day cannot be closed from here until the caller commits.
+    """
+    lock_day(business_day(at), shared=True)
+    closed = db.session.get(FinanceDay, business_day(at)) is not None
+    return now if closed else at
+
+
+def lock_day(day: date, *, shared: bool) -> None:
+    """Hold a finance day until commit: many may post into it, or one may close it."""
+    function = sa.func.pg_advisory_xact_lock_shared if shared else sa.func.pg_advisory_xact_lock
+    db.session.execute(sa.select(function(_DAY_LOCK, day.toordinal())))
+
+
+def post_payment(
+    order: PaymentOrder,
+    transaction_id: str,
+    received_fen: int,
+    credited: Sequence[tuple[AccountRef, int]],
+    at: datetime,
+) -> Entry:
+    """Dr clearing, Cr what was owed; what nobody owed waits in suspense."""
+    surplus_fen = received_fen - sum(amount_fen for _, amount_fen in credited)
+    lines = [(chart.clearing(order.channel), received_fen)]
+    lines += [(account, -amount_fen) for account, amount_fen in credited]
+    lines += [(chart.suspense(order.channel), -surplus_fen)]
+    return ledger.post(
+        rules.payment_key(order.channel, transaction_id),
+        PAYMENT,
+        at,
+        lines,
+        out_trade_no=order.out_trade_no,
+        amount_fen=received_fen,
+    )
+
+
+def received_fen(order: PaymentOrder) -> int:
+    """What really arrived for an order, by the ledger; 0 where nothing has."""
+    if order.transaction_id is None:
+        return 0
+    entry = ledger.entry_by_key(rules.payment_key(order.channel, order.transaction_id))
+    return int(entry.detail["amount_fen"]) if entry else 0
+
+
+def post_refund(order: PaymentOrder, refund: Refund, at: datetime) -> Entry:
+    """Dr suspense, Cr clearing: what is given back was never credited to a bill."""
+    return ledger.post(
+        rules.refund_key(order.channel, refund.out_refund_no),
+        REFUND,
+        at,
+        [
+            (chart.suspense(order.channel), refund.amount_fen),
+            (chart.clearing(order.channel), -refund.amount_fen),
+        ],
+        out_trade_no=order.out_trade_no,
+        out_refund_no=refund.out_refund_no,
+    )
+
+
+def post_fees(channel: str, day: date, fee_fen: int) -> Entry | None:
+    """Dr fee, Cr clearing, once a day and channel; None where the channel took nothing."""
+    if fee_fen == 0:
+        return None
+    last_moment = day_bounds(day)[1] - timedelta(microseconds=1)
+    lines = [(chart.fee(channel), fee_fen), (chart.clearing(channel), -fee_fen)]
+    return ledger.post(rules.fee_key(channel, day), FEE, last_moment, lines)

@@ -1,0 +1,371 @@
+"""Payment orders: made, asked about, ended; and the notices that say they were paid.
+
+The order's row is committed before the channel is called, and no transaction is held while the
+channel is asked, so what a crash leaves behind is always an order that can be asked about.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import selectinload
+
+from backend.archive.service import household_for
+from backend.base import ids, tasks
+from backend.base.db import db
+from backend.base.errors import Problem
+from backend.billing.models import Bill
+from backend.cashier import refunds, rules
+from backend.cashier.channels import channel_for, notify_url
+from backend.cashier.confirm import confirm, release
+from backend.cashier.models import OrderItem, PaymentOrder, RawNotice
+from backend.people.models import Resident
+from payments.channel import (
+    ChannelError,
+    Notice,
+    NoticeRejected,
+    OrderRequest,
+    PaymentChannel,
+    TradeState,
+    TradeStatus,
+)
+
+log = logging.getLogger("nuan.cashier")
+
+MAX_NOTICE_BYTES = 64 * 1024
+_HEADERS_KEPT = ("wechatpay-", "request-id", "content-type")
+# An authentic notice of these kinds says nothing a repetition could change.
+_NO_USE_REPEATING = ("event_unknown",)
+
+
+def create_order(
+    resident_id: int, bills: Sequence[int], channel: str, now: datetime
+) -> tuple[PaymentOrder, dict[str, str]]:
+    """An order over open bills of one household, and what the client needs to pay it; commits.
+
+    Asking again for the same bills gives the same order while it can still be paid.  Problems:
+    not_found (also for a stranger's bill), bills_not_together, bill_not_payable, order_open
+    (somebody else of the household is paying), channel_unavailable (nothing was charged).
+    """
+    gateway = channel_for(channel)
+    order = _standing_order(resident_id, bills, channel, now)
+    if order is None:
+        order = _insert_order(resident_id, bills, channel, now)
+    return order, _prepay(order, gateway, now)
+
+
+def order_by_number(out_trade_no: str) -> PaymentOrder | None:
+    """The order as the database has it now, with its bills."""
+    query = sa.select(PaymentOrder).where(PaymentOrder.out_trade_no == out_trade_no)
+    query = query.options(selectinload(PaymentOrder.items))
+    found: PaymentOrder | None = db.session.scalar(query.execution_options(populate_existing=True))
+    return found
+
+
+def order_for(resident_id: int, out_trade_no: str) -> PaymentOrder:
+    """The order, if the resident looks after its household; else not_found."""
+    order = order_by_number(out_trade_no)
+    if order is None:
+        raise Problem("not_found")
+    household_for(resident_id, order.household_id)
+    return order
+
+
+def order_view(out_trade_no: str) -> dict[str, Any]:
+    """The order as the API shows it; not_found where there is none."""
+    order = order_by_number(out_trade_no)
+    if order is None:
+        raise Problem("not_found")
+    return {
+        "out_trade_no": order.out_trade_no,
+        "state": order.state,
+        "amount_fen": order.amount_fen,
+        "bill_ids": sorted(item.bill_id for item in order.items),
+        "created_at": order.created_at,
+        "expires_at": order.expires_at,
+        "paid_at": order.paid_at,
+    }
+
+
+def refresh(out_trade_no: str, now: datetime) -> PaymentOrder:
+    """Ask the channel about an order that is still open, and end it when its time is over.
+
+    Commits.  A channel that does not answer leaves the order as it is: it is asked again later.
+    """
+    order = order_by_number(out_trade_no)
+    if order is None:
+        raise Problem("not_found")
+    if order.state in rules.OPEN:
+        try:
+            _ask(order, now, close=now >= order.expires_at)
+        except ChannelError as error:
+            log.warning("channel gave no word", extra={"order": out_trade_no, "why": str(error)})
+    return order_by_number(out_trade_no) or order
+
+
+def sweep(now: datetime) -> int:
+    """Enqueue what was left behind: open orders past their time, refunds not ended; how many.
+
+    Task chains normally see to both; this is the net below them.
+    """
+    overdue = sa.select(PaymentOrder.out_trade_no).where(
+        PaymentOrder.state.in_(rules.OPEN), PaymentOrder.expires_at <= now
+    )
+    numbers = db.session.scalars(overdue.limit(1000)).all()
+    for number in numbers:
+        step = len(rules.ASK_AT_S)
+        tasks.defer("cashier.ask_channel", once=f"ask:{number}", out_trade_no=number, step=step)
+    return len(numbers) + refunds.sweep(now)
+
+
+def _bills(bill_ids: Sequence[int]) -> list[sa.Row[Any]]:
+    """id, household_id, utility, open_fen (what can still be paid) of the bills that exist."""
+    open_fen = sa.case((Bill.state == "issued", Bill.amount_fen - Bill.paid_fen), else_=0)
+    query = sa.select(Bill.id, Bill.household_id, Bill.utility, open_fen.label("open_fen"))
+    return list(db.session.execute(query.where(Bill.id.in_(bill_ids)).order_by(Bill.id)))
+
+
+def _payable(resident_id: int, bill_ids: Sequence[int]) -> list[sa.Row[Any]]:
+    """The bills, all of them this resident's and open; Problem otherwise."""
+    rows = _bills(bill_ids)
+    for household_id in sorted({row.household_id for row in rows}):
+        household_for(resident_id, household_id)
+    items = [rules.Item(row.id, row.household_id, row.open_fen) for row in rows]
+    refused = rules.refusal(bill_ids, items)
+    if refused:
+        raise Problem(refused, field="bill_ids")
+    return rows
+
+
+def _standing_order(
+    resident_id: int, bill_ids: Sequence[int], channel: str, now: datetime
+) -> PaymentOrder | None:
+    """An open order over exactly these bills that can be handed out again; others make room."""
+    rows = _payable(resident_id, bill_ids)
+    amounts = {row.id: row.open_fen for row in rows}
+    standing = None
+    for order in _open_orders(bill_ids, channel):
+        same = {item.bill_id: item.amount_fen for item in order.items} == amounts
+        mine = order.resident_id == resident_id
+        if same and mine and rules.reusable(order.expires_at, now):
+            standing = order
+        else:
+            _make_room(order, resident_id, now)
+    return standing
+
+
+def _open_orders(bill_ids: Sequence[int], channel: str) -> Sequence[PaymentOrder]:
+    holding = sa.select(OrderItem.order_id).where(
+        OrderItem.bill_id.in_(bill_ids), OrderItem.channel == channel, OrderItem.open
+    )
+    query = sa.select(PaymentOrder).where(PaymentOrder.id.in_(holding)).order_by(PaymentOrder.id)
+    return db.session.scalars(query.options(selectinload(PaymentOrder.items))).all()
+
+
+def _make_room(order: PaymentOrder, resident_id: int, now: datetime) -> None:
+    """End an earlier order over one of the bills, unless somebody else is just paying it."""
+    if not rules.replaceable(order.resident_id, resident_id, order.created_at, now):
+        raise Problem("order_open")
+    try:
+        _ask(order, now, close=True)
+    except ChannelError as error:
+        raise _unavailable(order, error) from error
+
+
+def _insert_order(
+    resident_id: int, bill_ids: Sequence[int], channel: str, now: datetime
+) -> PaymentOrder:
+    """Commit a new order and the first question about it; a rival's double tap gets the same."""
+    rows = _payable(resident_id, bill_ids)
+    order = PaymentOrder(
+        out_trade_no=ids.out_trade_no("N", now),
+        channel=channel,
+        household_id=rows[0].household_id,
+        resident_id=resident_id,
+        amount_fen=sum(row.open_fen for row in rows),
+        created_at=now,
+        expires_at=rules.expires_at(now),
+        items=[OrderItem(bill_id=r.id, channel=channel, amount_fen=r.open_fen) for r in rows],
+    )
+    db.session.add(order)
+    try:
+        db.session.flush()
+    except IntegrityError:
+        db.session.rollback()
+        return _rivals(resident_id, bill_ids, channel)
+    at = rules.next_ask(now, order.expires_at, 0)
+    tasks.defer("cashier.ask_channel", at=at, out_trade_no=order.out_trade_no, step=0)
+    db.session.commit()
+    return order
+
+
+def _rivals(resident_id: int, bill_ids: Sequence[int], channel: str) -> PaymentOrder:
+    """The order another request of the same resident made a moment ago; else order_open."""
+    for order in _open_orders(bill_ids, channel):
+        same = {item.bill_id for item in order.items} == set(bill_ids)
+        if same and order.resident_id == resident_id:
+            return order
+    raise Problem("order_open")
+
+
+def _prepay(order: PaymentOrder, gateway: PaymentChannel, now: datetime) -> dict[str, str]:
+    """Open the order at the channel (again: under the same number it stays one); commits."""
+    request = _request(order)
+    db.session.commit()
+    try:
+        pay = gateway.create(request)
+    except ChannelError as error:
+        raise _not_opened(order, error, now) from error
+    if not _move(order, ("created", "paying"), state="paying", prepay_id=pay.prepay_id):
+        raise Problem("order_ended")
+    return dict(pay.fields)
+
+
+def _request(order: PaymentOrder) -> OrderRequest:
+    utilities = [row.utility for row in _bills([item.bill_id for item in order.items])]
+    payer = db.session.get_one(Resident, order.resident_id)
+    return OrderRequest(
+        out_trade_no=order.out_trade_no,
+        amount_fen=order.amount_fen,
+        description=rules.description(utilities),
+        payer_id=payer.openid,
+        notify_url=notify_url(order.channel),
+        expires_at=order.expires_at,
+    )
+
+
+def _not_opened(order: PaymentOrder, error: ChannelError, now: datetime) -> Problem:
+    """What the resident is told; an order the channel refuses for good does not stay open."""
+    if error.code == "order_paid":
+        refresh(order.out_trade_no, now)
+        return Problem("bill_not_payable")
+    if error.permanent:
+        _end(order, note=str(error))
+    return _unavailable(order, error)
+
+
+def _unavailable(order: PaymentOrder, error: ChannelError) -> Problem:
+    log.error("channel failed", extra={"order": order.out_trade_no, "why": str(error)})
+    return Problem("channel_unavailable")
+
+
+def _ask(order: PaymentOrder, now: datetime, *, close: bool) -> None:
+    """Ask what became of an order and act on it; `close` ends it where it is not paid.  Commits."""
+    db.session.commit()
+    gateway = channel_for(order.channel)
+    try:
+        _act_on(order, gateway.query(order.out_trade_no), now)
+        if close and order.state in rules.OPEN:
+            _close(order, gateway, now)
+    except ChannelError as error:
+        if error.code != "order_not_found":
+            raise
+        if close or now - order.created_at >= rules.UNHEARD_OF:
+            _end(order, note="渠道无此订单")
+
+
+def _close(order: PaymentOrder, gateway: PaymentChannel, now: datetime) -> None:
+    try:
+        gateway.close(order.out_trade_no)
+    except ChannelError as error:
+        if error.code != "order_paid":
+            raise
+        _act_on(order, gateway.query(order.out_trade_no), now)
+    else:
+        _end(order)
+
+
+def _act_on(order: PaymentOrder, trade: TradeState, now: datetime) -> None:
+    if trade.status in (TradeStatus.PAID, TradeStatus.REFUNDED):
+        confirm(order.channel, trade, now)
+        db.session.commit()
+    elif trade.status in (TradeStatus.CLOSED, TradeStatus.FAILED):
+        _end(order)
+
+
+def _end(order: PaymentOrder, note: str | None = None) -> None:
+    """Close an order of ours, unless a payment came in between."""
+    if _move(order, rules.OPEN, state="closed", note=note):
+        release(order.id)
+        db.session.commit()
+
+
+def _move(order: PaymentOrder, states: Sequence[str], **values: Any) -> bool:
+    """Change an order that is still in one of `states`; commits, except where nothing changed."""
+    changed = db.session.execute(
+        sa.update(PaymentOrder)
+        .where(PaymentOrder.id == order.id, PaymentOrder.state.in_(states))
+        .values(**values)
+        .execution_options(synchronize_session="fetch")
+    )
+    moved = bool(changed.rowcount)  # type: ignore[attr-defined]
+    if moved and values["state"] != "closed":
+        db.session.commit()
+    return moved
+
+
+def receive_notice(
+    channel: str, headers: Mapping[str, str], body: bytes, now: datetime
+) -> RawNotice:
+    """Store a notice as it came, then verify it, then act on it; commits.
+
+    `outcome` is as `confirm` and `refunds.settle` say, or rejected (`detail` has the code).  An
+    unexpected error leaves the notice stored as failed and is raised: the channel sends it again.
+    """
+    if len(body) > MAX_NOTICE_BYTES:
+        raise Problem("too_large")
+    gateway = channel_for(channel)
+    raw = RawNotice(channel=channel, received_at=now, headers=_kept(headers), body=body)
+    db.session.add(raw)
+    db.session.commit()
+    try:
+        notice = gateway.parse_notice(headers, body, now)
+        raw.outcome, raw.out_trade_no = _process(channel, notice, now)
+    except NoticeRejected as rejected:
+        raw.outcome, raw.detail = "rejected", rejected.code
+        log.warning("notice rejected", extra={"code": rejected.code, "notice": raw.id})
+    except Exception as error:
+        db.session.rollback()
+        _note_failure(raw.id, error)
+        raise
+    db.session.commit()
+    return raw
+
+
+def acknowledged(notice: RawNotice) -> bool:
+    """Whether to answer 204, or a refusal that makes the channel repeat the notice.
+
+    Repeating helps where our keys or settings may be behind (a rejected notice) and nowhere else:
+    a repeat, a parked sum and an unknown order stay what they are, and the statement has them.
+    """
+    return notice.outcome != "rejected" or notice.detail in _NO_USE_REPEATING
+
+
+def _process(channel: str, notice: Notice, now: datetime) -> tuple[str, str]:
+    if notice.trade is not None:
+        return confirm(channel, notice.trade, now), notice.trade.out_trade_no
+    assert notice.refund is not None
+    return refunds.settle(channel, notice.refund, now), notice.refund.out_trade_no
+
+
+def _note_failure(notice_id: int, error: Exception) -> None:
+    db.session.execute(
+        sa.update(RawNotice)
+        .where(RawNotice.id == notice_id)
+        .values(outcome="failed", detail=type(error).__name__)
+    )
+    db.session.commit()
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that matter for verifying it again; never cookies or authorization."""
+    return {
+        name.lower(): value[:1024]
+        for name, value in headers.items()
+        if name.lower().startswith(_HEADERS_KEPT)
+    }

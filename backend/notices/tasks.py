@@ -1,0 +1,1 @@
+"""Sending messages, carried out by a worker."""
