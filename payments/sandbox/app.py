@@ -17,12 +17,29 @@ from payments.sandbox.state import State
 from payments.sandbox.wechat_app import add_template, wechat_app_blueprint
 from payments.sandbox.wechat_pay import wechat_pay_blueprint
 
-# Titles and fields of WeChat's public template library, under ids the demo settings use.
-DEFAULT_TEMPLATES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "nuan-bill-issued": ("账单通知", ("thing1", "amount2", "date3", "thing4")),
-    "nuan-bill-overdue": ("欠费提醒", ("thing1", "amount2", "date3", "thing4")),
-    "nuan-payment-done": ("缴费成功通知", ("thing1", "amount2", "time3", "character_string4")),
-    "nuan-refund-done": ("退款通知", ("thing1", "amount2", "time3", "thing4")),
+# Titles and fields as in WeChat's public template library, under ids the demo settings use.
+DEFAULT_TEMPLATES: dict[str, tuple[str, dict[str, str]]] = {
+    "nuan-bill-issued": (
+        "账单通知",
+        {"thing1": "用热地址", "amount2": "账单金额", "date3": "缴费期限", "thing4": "温馨提示"},
+    ),
+    "nuan-bill-overdue": (
+        "欠费提醒",
+        {"thing1": "用热地址", "amount2": "欠费金额", "date3": "应缴日期", "thing4": "温馨提示"},
+    ),
+    "nuan-payment-done": (
+        "缴费成功通知",
+        {
+            "thing1": "用热地址",
+            "amount2": "缴费金额",
+            "time3": "缴费时间",
+            "character_string4": "流水号",
+        },
+    ),
+    "nuan-refund-done": (
+        "退款通知",
+        {"thing1": "用热地址", "amount2": "退款金额", "time3": "退款时间", "thing4": "退款原因"},
+    ),
 }
 
 
@@ -47,7 +64,7 @@ def create_sandbox_app(
     notifier = Notifier(state, platform, settings, clock)
     box = Sandbox(state, keys, settings, clock, notifier.notify)
     for template_id, (title, fields) in {**DEFAULT_TEMPLATES, **settings.templates}.items():
-        add_template(box, template_id, title, list(fields))
+        add_template(box, template_id, title, fields)
     app = Flask(__name__)
     app.extensions["sandbox"] = (state, notifier)
     app.register_blueprint(wechat_pay_blueprint(box, platform))

@@ -74,8 +74,11 @@ def _phone_routes(control: Blueprint, box: Sandbox, platform: Platform) -> None:
 
     @control.post("/wechat/template")
     def template() -> Response:
+        """{template_id, title, fields: {thing1: 用热地址, …}}."""
         body = _body()
-        fields = [str(name) for name in body.get("fields", [])]
+        fields = body.get("fields")
+        if not isinstance(fields, dict):
+            raise ApiError(400, "PARAM_ERROR", "fields must be an object: field -> label")
         try:
             wechat_app.add_template(box, _text(body, "template_id"), _text(body, "title"), fields)
         except ValueError as error:
@@ -174,14 +177,15 @@ def _listing_routes(control: Blueprint, box: Sandbox, notifier: Notifier) -> Non
 
 
 def messages_received(box: Sandbox, openid: str | None = None) -> list[dict[str, Any]]:
-    """Subscribe messages, the newest first, with their template's title."""
+    """Subscribe messages, the newest first, with their template's title and labels."""
     rows = box.state.all(
-        "SELECT m.*, t.title FROM messages m LEFT JOIN templates t USING (template_id)"
+        "SELECT m.*, t.title, t.fields AS labels"
+        " FROM messages m LEFT JOIN templates t USING (template_id)"
         " WHERE ? IS NULL OR openid = ? ORDER BY msgid DESC LIMIT 500",
         openid,
         openid,
     )
-    return [_plain(row, "data") for row in rows]
+    return [_plain(row, "data", "labels") for row in rows]
 
 
 def _plain(row: Row, *as_json: str) -> dict[str, Any]:

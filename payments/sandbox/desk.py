@@ -40,13 +40,16 @@ class PayRefused(Exception):
 
 @dataclass(frozen=True)
 class SandboxSettings:
-    """How the sandbox departs from life: `notice_speed` divides WeChat's notice intervals."""
+    """How the sandbox departs from life: `notice_speed` divides WeChat's notice intervals.
+
+    `templates` adds subscribe-message templates: id -> (title, {field: label}).
+    """
 
     notice_speed: float = 60.0
     fee_rate: Decimal = Decimal("0.006")
     statement_hour: int = 10
     notice_timeout_s: float = 5.0
-    templates: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    templates: Mapping[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

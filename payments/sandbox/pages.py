@@ -73,7 +73,6 @@ def clock_text(seconds: float | None) -> str:
 
 
 def _shown(box: Sandbox) -> dict[str, Any]:
-    titles = box.state.all("SELECT template_id, title FROM templates ORDER BY template_id")
     return {
         "orders": box.state.all("SELECT * FROM orders ORDER BY created_at DESC LIMIT 50"),
         "notices": box.state.all("SELECT * FROM notices ORDER BY rowid DESC LIMIT 20"),
@@ -82,10 +81,10 @@ def _shown(box: Sandbox) -> dict[str, Any]:
             for row in box.state.all("SELECT * FROM behaviours ORDER BY id")
         ],
         "messages": messages_received(box)[:20],
-        "templates": titles,
         "keys": box.keys,
         "now": box.now_s(),
         "order_states": ORDER_STATES,
         "notice_states": NOTICE_STATES,
         "next_notice": NEXT_NOTICE,
+        "words": dict(NEXT_NOTICE),
     }

@@ -184,7 +184,7 @@ def _deliver(box: Sandbox, body: Mapping[str, Any]) -> int:
     )
 
 
-def _check_data(fields: list[str], data: object) -> dict[str, str]:
+def _check_data(fields: Mapping[str, str], data: object) -> dict[str, str]:
     """Every field of the template, each value as its type allows; 47003 otherwise."""
     if not isinstance(data, dict):
         raise AppError(47003, "argument invalid! data is not an object")
@@ -199,8 +199,8 @@ def _check_data(fields: list[str], data: object) -> dict[str, str]:
     return checked
 
 
-def add_template(box: Sandbox, template_id: str, title: str, fields: list[str]) -> None:
-    """Register a template; ValueError if a field's type is none of WeChat's."""
+def add_template(box: Sandbox, template_id: str, title: str, fields: Mapping[str, str]) -> None:
+    """Register a template ({field: label}); ValueError if a field's type is none of WeChat's."""
     for name in fields:
         if re.sub(r"\d+$", "", name) not in _VALUE_RULES:
             raise ValueError(f"{name}: unknown type of field")
@@ -208,7 +208,7 @@ def add_template(box: Sandbox, template_id: str, title: str, fields: list[str]) 
         "INSERT OR REPLACE INTO templates VALUES (?, ?, ?)",
         template_id,
         title,
-        json.dumps(fields),
+        json.dumps(dict(fields), ensure_ascii=False),
     )
 
 

@@ -267,6 +267,18 @@ def test_a_message_the_resident_refused_is_a_lasting_refusal(client, sandbox):
     assert len(messages(sandbox, ALICE)) == before
 
 
+def test_a_template_of_the_companys_own_can_be_registered(client, sandbox):
+    fields = {"name1": "户主", "phrase2": "供热状态"}
+    ask(sandbox, "/wechat/template", template_id="own-1", title="停热通知", fields=fields)
+    openid = "oDora-0000004"
+    send(client, openid, "own-1", {"name1": "张三", "phrase2": "已停热"})
+    [message] = messages(sandbox, openid)
+    assert (message["title"], message["labels"]) == ("停热通知", fields)
+    unknown = {"template_id": "own-2", "title": "x", "fields": {"picture1": "图"}}
+    answer = requests.post(sandbox.url + "/sandbox/wechat/template", json=unknown, timeout=5)
+    assert answer.status_code == 400
+
+
 def test_a_quota_used_up_is_a_passing_error(client, sandbox):
     ask(sandbox, "/behaviour", target="message", mode="error", params={"errcode": 45009})
     assert refusal(lambda: send(client)) == (45009, False)
