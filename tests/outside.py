@@ -18,6 +18,7 @@ import requests
 from flask import Flask
 
 from backend import create_app
+from backend.base import tasks
 from backend.base.clock import FixedClock
 from backend.base.db import db
 from payments.sandbox.desk import SandboxSettings
@@ -32,13 +33,13 @@ class Phone:
 
     url: str
 
-    def post(self, path: str, **body: Any) -> dict[str, Any]:
-        answer = requests.post(f"{self.url}/sandbox/{path}", json=body, timeout=5)
+    def post(self, route: str, /, **body: Any) -> dict[str, Any]:
+        answer = requests.post(f"{self.url}/sandbox/{route}", json=body, timeout=5)
         assert answer.ok, answer.text
         return answer.json()
 
-    def get(self, path: str, **query: Any) -> dict[str, Any]:
-        return requests.get(f"{self.url}/sandbox/{path}", params=query, timeout=5).json()
+    def get(self, route: str, /, **query: Any) -> dict[str, Any]:
+        return requests.get(f"{self.url}/sandbox/{route}", params=query, timeout=5).json()
 
     def pay(self, client_pay: dict[str, str], **more: Any) -> dict[str, Any]:
         """Tap pay in WeChat; the sandbox checks the signature and answers the transaction."""
@@ -168,3 +169,23 @@ def in_threads(app: Flask) -> Callable[[int, Callable[[int], Any]], list[Any]]:
         return results
 
     return run_all
+
+
+def work(database: str, rounds: int = 30) -> None:
+    """Carry out all tasks as `nuan worker` does, those for later too, until none is left."""
+    for _ in range(rounds):
+        db.session.execute(
+            db.text("UPDATE procrastinate_jobs SET scheduled_at = NULL WHERE status = 'todo'")
+        )
+        db.session.commit()
+        tasks.run_worker(database, wait=False, concurrency=2)
+        db.session.expire_all()
+        if not waiting():
+            return
+    raise AssertionError(f"tasks without end: {waiting()}")
+
+
+def waiting() -> list[tuple[str, dict[str, Any]]]:
+    """(name, arguments) of the tasks in the queue."""
+    query = "SELECT task_name, args FROM procrastinate_jobs WHERE status = 'todo' ORDER BY id"
+    return [(row.task_name, row.args) for row in db.session.execute(db.text(query))]
