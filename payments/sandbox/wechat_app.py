@@ -17,7 +17,7 @@ from payments.sandbox.state import Row
 
 CODE_LIFE_S = 300
 TOKEN_LIFE_S = 7200
-_OPENID = re.compile(r"[0-9A-Za-z_-]{6,64}")
+OPENID = re.compile(r"[0-9A-Za-z_-]{6,64}")
 
 # 订阅消息参数值内容限制: type prefix of a template's field -> what its value must look like.
 _VALUE_RULES: dict[str, re.Pattern[str]] = {
@@ -94,18 +94,19 @@ def spoil_tokens(box: Sandbox, mode: str) -> int:
 
 
 def _sign_in(box: Sandbox, args: Mapping[str, str]) -> dict[str, Any]:
-    _check_app(box, args.get("appid"), args.get("secret"))
+    check_app(box, args.get("appid"), args.get("secret"))
     if args.get("grant_type") != "authorization_code":
         raise AppError(40002, "invalid grant_type")
     taken = box.state.take_behaviour("login", args.get("js_code", ""))
     if taken:
         raise AppError(int(taken[1].get("errcode", -1)), "system error")
-    row = _use_code(box, "login", args.get("js_code", ""))
+    row = use_code(box, "login", args.get("js_code", ""))
     session_key = base64.b64encode(secrets.token_bytes(16)).decode()
     return {"openid": row["openid"], "session_key": session_key}
 
 
-def _use_code(box: Sandbox, kind: str, code: str) -> Row:
+def use_code(box: Sandbox, kind: str, code: str) -> Row:
+    """Take a code of this kind, once: 40029 wrong or too old, 40163 used before."""
     with box.state.transaction():
         row = box.state.one("SELECT * FROM codes WHERE code = ? AND kind = ?", code, kind)
         if row is None or row["expires_at"] <= box.now_s():
@@ -118,7 +119,7 @@ def _use_code(box: Sandbox, kind: str, code: str) -> Row:
 
 def _stable_token(box: Sandbox, body: Mapping[str, Any]) -> dict[str, Any]:
     """The same token all its life, except where a refresh is forced: then the old one ends."""
-    _check_app(box, body.get("appid"), body.get("secret"))
+    check_app(box, body.get("appid"), body.get("secret"))
     if body.get("grant_type") != "client_credential":
         raise AppError(40002, "invalid grant_type")
     with box.state.transaction():
@@ -133,7 +134,8 @@ def _stable_token(box: Sandbox, body: Mapping[str, Any]) -> dict[str, Any]:
     return {"access_token": token, "expires_in": TOKEN_LIFE_S}
 
 
-def _check_app(box: Sandbox, appid: object, secret: object) -> None:
+def check_app(box: Sandbox, appid: object, secret: object) -> None:
+    """40013 for a foreign appid, 40125 for a wrong secret."""
     if appid != box.keys.appid:
         raise AppError(40013, "invalid appid")
     if secret != box.keys.app_secret:
@@ -149,7 +151,7 @@ def _check_token(box: Sandbox, token: str) -> None:
 
 
 def _phone(box: Sandbox, code: str) -> dict[str, Any]:
-    row = _use_code(box, "phone", code)
+    row = use_code(box, "phone", code)
     number = row["phone"]
     info = {
         "phoneNumber": number,
@@ -162,7 +164,7 @@ def _phone(box: Sandbox, code: str) -> dict[str, Any]:
 
 def _deliver(box: Sandbox, body: Mapping[str, Any]) -> int:
     openid = str(body.get("touser", ""))
-    if not _OPENID.fullmatch(openid):
+    if not OPENID.fullmatch(openid):
         raise AppError(40003, "invalid openid")
     template = box.state.one(
         "SELECT * FROM templates WHERE template_id = ?", str(body.get("template_id", ""))
