@@ -13,6 +13,7 @@ from backend.base.exact import Number
 
 Id = int | str
 Floats = NDArray[np.float64]
+WHOLE = Fraction(1)
 
 GAP_RULES = ("time_scale", "building_profile", "zero")
 MISSING_RULES = ("building_mean_per_area", "neighbours_mean", "last_period")
@@ -97,7 +98,7 @@ class Measured:
     household: Household
     weight: Fraction | None
     active_s: Fraction
-    coverage: Fraction = Fraction(1)
+    coverage: Fraction = WHOLE
 
 
 @dataclass(frozen=True, slots=True)

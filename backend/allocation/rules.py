@@ -11,6 +11,7 @@ from fractions import Fraction
 from backend.allocation.condensed import CondensedDays, condensed_measures
 from backend.allocation.gaps import fill_missing, is_widely_missing
 from backend.allocation.inputs import (
+    WHOLE,
     AllocationResult,
     Building,
     Household,
@@ -21,7 +22,7 @@ from backend.allocation.inputs import (
 )
 from backend.allocation.scalars import scalar_measures
 from backend.allocation.series import series_measures
-from backend.base.exact import exact, to_decimal
+from backend.base.exact import exact, ratio, to_decimal
 from backend.base.shares import share_parts
 
 Weights = dict[Id, Fraction]
@@ -82,42 +83,46 @@ def share_out(
     active = [m for m in measures if m.active_s > 0 and not m.household.suspended]
     if not active:
         raise Refused("no household was active: nobody to share the heat among")
-    by_area = {m.household.id: exact(m.household.area_m2) * m.active_s for m in active}
-    weights, flags = _weights(active, by_area, rules)
+    weights, flags = _weights(active, rules)
     building_flag = None
     if not any(weights.values()):
-        weights, building_flag = by_area, "all_zero_weights_by_area"
-    weights = _with_common(total_units, weights, by_area, rules)
+        weights, building_flag = _by_area(active), "all_zero_weights_by_area"
+    elif rules.common != "pro_rata":
+        weights = _with_common(total_units, weights, active, rules)
     full = {m.household.id: weights.get(m.household.id, Fraction(0)) for m in measures}
     return _result(total_units, full, flags, building_flag, active)
 
 
+def _by_area(active: Sequence[Measured]) -> Weights:
+    """Area x active time: what every fall-back goes by."""
+    return {m.household.id: exact(m.household.area_m2) * m.active_s for m in active}
+
+
 def _weights(
-    active: Sequence[Measured], by_area: Weights, rules: Rules
+    active: Sequence[Measured], rules: Rules
 ) -> tuple[Weights, dict[Id, list[str]]]:
     known = {m.household.id: m.weight for m in active if m.weight is not None}
     if len(known) == len(active):
         return known, {}
+    by_area = _by_area(active)
     if is_widely_missing(known, by_area, rules):
         return by_area, {key: ["whole_building_by_area"] for key in by_area}
     return fill_missing(known, by_area, rules)
 
 
 def _with_common(
-    total_units: int, weights: Weights, by_area: Weights, rules: Rules
+    total_units: int, weights: Weights, active: Sequence[Measured], rules: Rules
 ) -> Weights:
     """Add the common share: a fixed fraction, or what the household meters did not account for."""
-    metered, ground = sum(weights.values(), Fraction(0)), sum(by_area.values(), Fraction(0))
-    if rules.common == "fixed_fraction":
-        part = rules.common_fraction
-        return {
-            key: (1 - part) * weight / metered + part * by_area[key] / ground
-            for key, weight in weights.items()
-        }
-    loss = total_units - metered
-    if rules.common == "metered_loss" and weights is not by_area and loss > 0:
-        return {key: weight + loss * by_area[key] / ground for key, weight in weights.items()}
-    return weights
+    by_area, metered = _by_area(active), sum(weights.values(), Fraction(0))
+    ground = sum(by_area.values(), Fraction(0))
+    part = rules.common_fraction
+    if rules.common == "metered_loss":
+        part = max(1 - metered / total_units, Fraction(0)) if total_units else Fraction(0)
+    return {
+        key: (1 - part) * weight / metered + part * by_area[key] / ground
+        for key, weight in weights.items()
+    }
 
 
 def _result(
@@ -128,15 +133,14 @@ def _result(
     active: Sequence[Measured],
 ) -> AllocationResult:
     parts = share_parts(total_units, weights)
-    whole = sum(weights.values(), Fraction(0))
-    gaps = {m.household.id: m.coverage for m in active if m.coverage < 1}
+    gaps = {m.household.id: m.coverage for m in active if m.coverage is not WHOLE}
     return AllocationResult(
         units=parts.units,
-        shares={key: to_decimal(weight / whole, 15) for key, weight in weights.items()},
+        shares={key: ratio(scaled, parts.whole, 15) for key, scaled in parts.scaled.items()},
         weights=weights,
         flags=flags,
         building_flag=building_flag,
-        coverage={key: to_decimal(coverage, 6) for key, coverage in gaps.items()},
+        coverage={key: to_decimal(coverage, 6) for key, coverage in gaps.items() if coverage < 1},
         rounding_margin=float(parts.margin),
     )
 
@@ -147,7 +151,7 @@ def _check(total_units: int, households: Sequence[Household]) -> None:
     if len({household.id for household in households}) < len(households):
         raise Refused("two households have the same id")
     for household in households:
-        if exact(household.area_m2) <= 0:
+        if not 0 < float(household.area_m2) < float("inf"):
             raise Refused(f"household {household.id}: the area must be above 0")
         if not household.active_from_s <= household.active_to_s:
             raise Refused(f"household {household.id}: leaves before it joins")

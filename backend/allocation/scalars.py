@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 
-from backend.allocation.inputs import Household, Measured, Refused, Rules
+from backend.allocation.inputs import WHOLE, Household, Measured, Refused, Rules
 from backend.allocation.series import coverage_of, is_missing, position_correction, steady
 from backend.base.exact import exact
 
@@ -12,7 +12,6 @@ Radiator = Mapping[str, object]
 Durations = Sequence[float]
 # A reading's weight and the covered part of the time; no weight where nothing usable was read.
 Reading = tuple[Fraction | None, Fraction]
-WHOLE = Fraction(1)
 
 
 def scalar_measures(

@@ -4,16 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from math import isfinite, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.allocation.inputs import Building, Floats, Household, Measured, Refused, Rules
+from backend.allocation.inputs import WHOLE, Building, Floats, Household, Measured, Refused, Rules
 from backend.allocation.kernel import Integral, excess_rates, integrate
 from backend.base.exact import exact
 
 # A mean temperature difference below this is the rounding of floats, not a difference.
 DUST_K = 1e-9
+
+# Not a union: isinstance asks a tuple in order, and this is asked for every household.
+_NUMBERS = (float, int, Decimal, Fraction)
 
 Factor = Callable[[Household], float]
 
@@ -35,10 +39,10 @@ class SeriesMethod:
 def constant(household: Household, name: str, *, low: float = 0.0, default: object = None) -> float:
     """A household's constant as a float, at least `low`; Refused where absent or out of range."""
     value = household.constants.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | Fraction):
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         raise Refused(f"household {household.id}: {name} must be a number")
     number = float(value)
-    if not np.isfinite(number) or number < low:
+    if not isfinite(number) or number < low:
         raise Refused(f"household {household.id}: {name} is {number}, not a number from {low} up")
     return number
 
@@ -58,7 +62,7 @@ def _radiator(household: Household) -> float:
     if not isinstance(beta, Sequence) or len(beta) != 4 or any(exact(b) <= 0 for b in beta):
         raise Refused(f"household {household.id}: beta must be four numbers above 0")
     output = constant(household, "a") * constant(household, "Fn")
-    return output / float(np.prod([float(b) for b in beta]))
+    return output / prod(float(b) for b in beta)
 
 
 def _radiator_corrected(household: Household) -> float:
@@ -103,7 +107,7 @@ def series_measures(building: Building) -> list[Measured]:
     active_s = _active_s(building, seconds)
     scale = _gap_scale(building, method, (arrays, reference, exponents, seconds), integral)
     return [
-        _measured(building, method, index, integral, active_s[index], scale[index])
+        _measured(building, method, index, integral, float(active_s[index]), float(scale[index]))
         for index in range(len(building.households))
     ]
 
@@ -123,11 +127,12 @@ def _measured(
     scale: float,
 ) -> Measured:
     household = building.households[index]
-    active = exact(float(active_s))
-    if active == 0 or household.suspended:
+    active = exact(active_s)
+    if active_s == 0 or household.suspended:
         return Measured(household, Fraction(0), Fraction(0))
-    coverage = coverage_of(float(integral.covered_s[index]), active)
-    if is_missing(coverage, building.rules):
+    covered_s = float(integral.covered_s[index])
+    coverage = WHOLE if covered_s == active_s else coverage_of(covered_s, active)
+    if coverage is not WHOLE and is_missing(coverage, building.rules):
         return Measured(household, None, active, coverage)
     weight = method.factor(household) * float(integral.sums[index]) * scale
     return Measured(household, steady(weight), active, coverage)
@@ -135,10 +140,8 @@ def _measured(
 
 def coverage_of(covered_s: float, active_s: Fraction) -> Fraction:
     """Covered part of the active time; sums of fractional durations may fall short of 1 by dust."""
-    if covered_s == active_s:
-        return Fraction(1)
     coverage = exact(covered_s) / active_s
-    return Fraction(1) if coverage > 1 - Fraction(1, 10**12) else coverage
+    return WHOLE if coverage > 1 - Fraction(1, 10**12) else coverage
 
 
 def is_missing(coverage: Fraction, rules: Rules) -> bool:
@@ -148,7 +151,7 @@ def is_missing(coverage: Fraction, rules: Rules) -> bool:
 
 def steady(weight: float) -> Fraction:
     """A float weight to 13 digits: flats with equal data tie however the sum was ordered."""
-    if not np.isfinite(weight):
+    if not isfinite(weight):
         raise Refused("a weight is too large to be a number: look at the temperatures")
     return Fraction(Decimal(f"{weight:.12e}"))
 

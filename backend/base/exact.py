@@ -30,8 +30,12 @@ def exact(value: Number) -> Fraction:
 
 def to_decimal(value: Fraction, digits: int = 28) -> Decimal:
     """`value` to `digits` significant digits, exactly where it ends sooner."""
-    context = Context(prec=digits)
-    return context.divide(Decimal(value.numerator), Decimal(value.denominator))
+    return ratio(value.numerator, value.denominator, digits)
+
+
+def ratio(numerator: int, denominator: int, digits: int = 28) -> Decimal:
+    """numerator / denominator to `digits` significant digits."""
+    return Context(prec=digits).divide(Decimal(numerator), Decimal(denominator))
 
 
 def plain(value: Fraction, digits: int = 28) -> str:

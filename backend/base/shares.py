@@ -15,11 +15,14 @@ K = TypeVar("K", bound=int | str)
 class Parts(Generic[K]):
     """Whole parts of a total, and how far the nearest rounding was from falling otherwise.
 
-    `margin` is in units: the least distance of an inexact quota from a whole number or of the
-    last remainder rounded up from the first rounded down; 1 where every quota was whole.
+    `scaled` are the weights as whole numbers with one common factor, `whole` their sum. `margin`
+    is in units: the least distance of an inexact quota from a whole number, or of the last
+    remainder rounded up from the first rounded down; 1 where every quota was whole.
     """
 
     units: dict[K, int]
+    scaled: dict[K, int]
+    whole: int
     margin: Fraction
 
 
@@ -37,13 +40,13 @@ def share_parts(total: int, weights: Mapping[K, Number]) -> Parts[K]:
     scaled = _as_integers(total, weights)
     whole = sum(scaled.values())
     if whole == 0:
-        return Parts(dict.fromkeys(weights, 0), Fraction(1))
+        return Parts(dict.fromkeys(weights, 0), scaled, whole, Fraction(1))
     quotas = {key: divmod(total * weight, whole) for key, weight in scaled.items()}
     left = total - sum(quotient for quotient, _ in quotas.values())
     order = sorted(sorted(quotas), key=lambda key: -quotas[key][1])
     raised = set(order[:left])
     units = {key: quotas[key][0] + (key in raised) for key in weights}
-    return Parts(units, _margin([quotas[key][1] for key in order], left, whole))
+    return Parts(units, scaled, whole, _margin([quotas[key][1] for key in order], left, whole))
 
 
 def _as_integers(total: int, weights: Mapping[K, Number]) -> dict[K, int]:
@@ -56,7 +59,9 @@ def _as_integers(total: int, weights: Mapping[K, Number]) -> dict[K, int]:
     if total and not any(fractions.values()):
         raise ValueError(f"nobody to share {total} among: every weight is zero")
     scale = lcm(*(weight.denominator for weight in fractions.values()))
-    return {key: int(weight * scale) for key, weight in fractions.items()}
+    return {
+        key: weight.numerator * (scale // weight.denominator) for key, weight in fractions.items()
+    }
 
 
 def _margin(remainders: list[int], left: int, whole: int) -> Fraction:
