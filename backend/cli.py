@@ -10,12 +10,21 @@ import click
 
 # command name -> (module, attribute); loaded only when asked for, so `nuan decode` needs no Flask.
 COMMANDS = {
+    "allocate": ("backend.commands", "allocate"),
+    "collect": ("collectors.processes", "collect"),
     "compute": ("backend.compute", "compute"),
     "decode": ("collectors.cli", "decode"),
-    "simulate": ("collectors.cli", "simulate"),
-    "collect": ("collectors.cli", "collect"),
-    "schedule": ("collectors.cli", "schedule"),
+    "demo": ("collectors.demo.command", "demo"),
+    "explain": ("backend.commands", "explain"),
+    "finance": ("backend.cashier.cli", "finance"),
+    "ledger": ("backend.ledger.cli", "ledger"),
+    "migrate": ("backend.commands", "migrate"),
     "sandbox": ("payments.sandbox.cli", "sandbox"),
+    "schedule": ("collectors.processes", "schedule"),
+    "serve": ("backend.commands", "serve"),
+    "settings": ("backend.commands", "settings"),
+    "simulate": ("collectors.simulator.cli", "simulate"),
+    "worker": ("backend.commands", "worker"),
 }
 
 

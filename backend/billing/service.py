@@ -66,8 +66,10 @@ def issue(
     issued = Issued()
     period = (utility, period_from, period_to)
     for household in households:
-        used = usages.get(household.id, Used(None, {}))
-        _bill_one(household, period, used, tariffs[household.customer_class], now, issued)
+        # A household without such a meter is no customer of this utility.
+        if household.id in usages:
+            used = usages[household.id]
+            _bill_one(household, period, used, tariffs[household.customer_class], now, issued)
     return issued
 
 

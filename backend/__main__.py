@@ -1,0 +1,5 @@
+"""`python -m backend` is the `nuan` command."""
+
+from backend.cli import main
+
+main()

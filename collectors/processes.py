@@ -1,0 +1,42 @@
+"""`nuan collect` and `nuan schedule`: long-running processes that end cleanly on a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+
+import click
+
+from backend.base.command import application
+from collectors.collector import Collector
+from collectors.schedule import run
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+@click.command()
+def collect() -> None:
+    """Read every bus by plan and store the readings (采集)."""
+    with application() as app:
+        settings = app.extensions["nuan_settings"]
+        clock = app.extensions["nuan_clock"]
+        collector = Collector(app, clock, timeout_s=settings.bus_timeout_s)
+        asyncio.run(_until_told(collector))
+
+
+async def _until_told(collector: Collector) -> None:
+    stop = asyncio.Event()
+    for number in STOPPING:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await collector.run(stop)
+
+
+@click.command()
+def schedule() -> None:
+    """Run the nightly and hourly plan; a second one stands by (调度)."""
+    with application() as app:
+        stop = threading.Event()
+        for number in STOPPING:
+            signal.signal(number, lambda *_: stop.set())
+        run(app, stop, app.extensions["nuan_settings"].reminder_hour)
