@@ -91,6 +91,12 @@ SETTINGS: tuple[Setting, ...] = (
         "storage address); shared between machines it should be a Redis or Memcached",
     ),
     S("NUAN_COMPANY", str, "暖阳热力有限公司", "the heating company's name, as residents read it"),
+    S(
+        "NUAN_H5_DIR",
+        str,
+        "miniapp/dist/build/h5",
+        "the residents' pages as built, relative to the project",
+    ),
     S("NUAN_SEASON_START", str, "10-20", "first day of the heating season, month-day"),
     S("NUAN_SEASON_END", str, "04-20", "last day of the heating season, month-day"),
     S("NUAN_TOKEN_DAYS", int, 30, "days a resident or reader stays signed in"),

@@ -1,7 +1,36 @@
-"""Placeholder until the room's first page lands."""
+"""The JSON API, one file an audience, and the residents' pages built on it."""
+
+from __future__ import annotations
 
 from apiflask import APIFlask
 
+from backend.api import bills, h5, openapi, reader, resident, session, webhooks
+from backend.api.limits import limiter
+from backend.archive.rules import month_day
+from backend.config import SettingError, Settings
+from backend.people import access
+
+# In this order: a schema has to be met on its own before it is met inside another, or the
+# OpenAPI document would carry it twice.
+BLUEPRINTS = (resident.bp, session.bp, bills.bp, reader.bp, webhooks.bp, h5.bp)
+
 
 def init_app(app: APIFlask) -> None:
-    """Register nothing yet."""
+    """Register every route; the guard comes first, so that nothing runs before it."""
+    _check(app.extensions["nuan_settings"])
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    access.init_app(app)
+    limiter.init_app(app)
+    openapi.init_app(app)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+
+
+def _check(settings: Settings) -> None:
+    for name in ("season_start", "season_end"):
+        try:
+            month_day(getattr(settings, name))
+        except ValueError:
+            raise SettingError(
+                f"NUAN_{name.upper()}={getattr(settings, name)!r} must be a month and a day: 10-20"
+            ) from None

@@ -1,6 +1,5 @@
 """The heating season, how warm a room is, and one's home against homes like it: pure rules."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from fractions import Fraction
@@ -95,17 +94,16 @@ class Similar:
     homes: int
 
 
-def similar_homes(mine: tuple[int, int], others: Sequence[tuple[int, int]]) -> Similar | None:
-    """Each home is (used_wh, area_dm2); None for fewer than SIMILAR_AT_LEAST others.
+def similar_homes(mine: tuple[int, int], others: tuple[int, int], homes: int) -> Similar | None:
+    """One's own (used_wh, area_dm2) beside the sums of `homes` others.
 
-    Only the mean of all the others is told, never one home's own value.
+    None for fewer than SIMILAR_AT_LEAST others: only sums come in, so no home's value goes out.
     """
-    if len(others) < SIMILAR_AT_LEAST:
+    if homes < SIMILAR_AT_LEAST:
         return None
-    theirs = per_m2(sum(used for used, _ in others), sum(area for _, area in others))
-    own = per_m2(*mine)
+    own, theirs = per_m2(*mine), per_m2(*others)
     pct = percent_of(own, theirs)
-    return None if pct is None else Similar(theirs, own, pct, len(others))
+    return None if pct is None else Similar(theirs, own, pct, homes)
 
 
 def per_m2(used_wh: int, area_dm2: int) -> int:

@@ -48,7 +48,8 @@ def households_of(resident_id: int) -> Sequence[Household]:
 
 def household_for(resident_id: int, household_id: int) -> Household:
     """The household, if the resident looks after it; else not_found, as for no household at all."""
-    found = db.session.scalars(_bound(resident_id).where(Household.id == household_id)).first()
+    mine = _bound(resident_id).where(Household.id == household_id)
+    found: Household | None = db.session.scalars(mine).first()
     if found is None:
         raise Problem("not_found")
     return found

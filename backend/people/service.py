@@ -64,7 +64,8 @@ def resident_of(openid: str, unionid: str | None, now: datetime) -> Resident:
     """The resident of an openid, made on the first visit; safe when two requests race."""
     values = {"openid": openid, "unionid": unionid, "created_at": now}
     db.session.execute(insert(Resident).values(values).on_conflict_do_nothing())
-    return db.session.execute(db.select(Resident).filter_by(openid=openid)).scalar_one()
+    found: Resident = db.session.scalars(db.select(Resident).filter_by(openid=openid)).one()
+    return found
 
 
 def sign_in_wechat(code: str, via: str, now: datetime) -> tuple[IssuedToken, Resident]:
@@ -83,9 +84,9 @@ def check_password(login: str, password: str, now: datetime) -> Staff:
     Problem sign_in_failed (same for an unknown login, a wrong password and a closed account) or
     account_locked.  The count of failures is committed here: it must outlive the refusal.
     """
-    staff = db.session.execute(
+    staff: Staff | None = db.session.scalars(
         db.select(Staff).filter_by(login=login).with_for_update()
-    ).scalar_one_or_none()
+    ).one_or_none()
     right = check_password_hash(staff.password_hash if staff else _NOBODY, password)
     if staff is None or not staff.active:
         raise Problem("sign_in_failed")

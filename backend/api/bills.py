@@ -1,0 +1,116 @@
+"""A resident's bills, each walked back to its readings, and the orders that pay them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from apiflask import APIBlueprint
+from flask import Response
+from sqlalchemy.orm import selectinload
+
+from backend.api import answers, shapes
+from backend.api.fields import ID
+from backend.api.idempotency import once
+from backend.api.schemas_bills import (
+    BillsIn,
+    BillsOut,
+    BillWithLines,
+    ExplanationOut,
+    IdempotencyHeader,
+    OrderCreated,
+    OrderIn,
+    OrderOut,
+)
+from backend.archive import service as archive
+from backend.base.db import db
+from backend.base.errors import Problem
+from backend.billing.explain import explain as derive
+from backend.billing.models import Bill
+from backend.cashier import service as cashier
+from backend.people.access import allow, principal
+
+bp = APIBlueprint("bills", __name__, url_prefix="/api/v1", tag="账单与缴费")
+
+
+@bp.get(f"/households/<{ID}:household_id>/bills")
+@bp.input(BillsIn, location="query", arg_name="page")
+@bp.output(BillsOut)
+@bp.doc(responses=[404])
+@allow("resident")
+def bills(household_id: int, page: dict[str, Any]) -> dict[str, Any]:
+    """A household's bills, newest first, a page at a time."""
+    archive.household_for(principal().id, household_id)
+    query = sa.select(Bill).where(Bill.household_id == household_id)
+    if page["before"] is not None:
+        query = query.where(Bill.id < page["before"])
+    rows = db.session.scalars(query.order_by(Bill.id.desc()).limit(page["limit"] + 1)).all()
+    shown = rows[: page["limit"]]
+    today = answers.today()
+    return {
+        "bills": [shapes.bill(row, today) for row in shown],
+        "next_before": shown[-1].id if len(rows) > len(shown) else None,
+    }
+
+
+def _bill_for(resident_id: int, bill_id: int) -> Bill:
+    """The bill with its lines, if the resident looks after its household; else not_found."""
+    query = sa.select(Bill).where(Bill.id == bill_id)
+    found: Bill | None = db.session.scalars(
+        query.options(selectinload(Bill.lines), selectinload(Bill.tariff))
+    ).first()
+    if found is None:
+        raise Problem("not_found")
+    archive.household_for(resident_id, found.household_id)
+    return found
+
+
+@bp.get(f"/bills/<{ID}:bill_id>")
+@bp.output(BillWithLines)
+@bp.doc(responses=[404])
+@allow("resident")
+def bill(bill_id: int) -> dict[str, Any]:
+    """A bill and its lines."""
+    return shapes.bill_with_lines(_bill_for(principal().id, bill_id), answers.today())
+
+
+@bp.get(f"/bills/<{ID}:bill_id>/explain")
+@bp.output(ExplanationOut)
+@bp.doc(responses=[404])
+@allow("resident")
+def explain(bill_id: int) -> dict[str, Any]:
+    """Why a bill is what it is: building heat, own part, price, and the readings it stands on."""
+    found = _bill_for(principal().id, bill_id)
+    return shapes.explanation(derive(found.id), answers.today())
+
+
+@bp.get("/orders/<string(maxlength=64):out_trade_no>")
+@bp.output(OrderOut)
+@bp.doc(responses=[404])
+@allow("resident")
+def order(out_trade_no: str) -> dict[str, Any]:
+    """An order; one that is still being paid is asked for at the channel first."""
+    if not out_trade_no.isascii() or not out_trade_no.isalnum():
+        raise Problem("not_found")
+    cashier.order_for(principal().id, out_trade_no)
+    return shapes.order(cashier.refresh(out_trade_no, answers.now()))
+
+
+@bp.post("/orders")
+@bp.input(IdempotencyHeader, location="headers", arg_name="header")
+@bp.input(OrderIn, arg_name="wanted")
+@bp.output(OrderCreated, status_code=201)
+@bp.doc(responses=[400, 404, 409, 502])
+@allow("resident")
+def create_order(header: dict[str, Any], wanted: dict[str, Any]) -> Response:
+    """Order some bills to be paid; the same Idempotency-Key and body are answered once."""
+    who = principal()
+
+    def create() -> dict[str, Any]:
+        order, client_pay = cashier.create_order(
+            who.id, wanted["bill_ids"], wanted["channel"], answers.now()
+        )
+        db.session.commit()
+        return {"order": shapes.order(order), "client_pay": dict(client_pay)}
+
+    return once(who, header["key"], wanted, create, status=201)

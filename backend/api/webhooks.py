@@ -1,0 +1,32 @@
+"""What payment channels tell us."""
+
+from __future__ import annotations
+
+from apiflask import APIBlueprint
+from flask import request
+
+from backend.api import answers
+from backend.base.errors import Problem
+from backend.cashier import service as cashier
+from backend.people.access import allow
+
+bp = APIBlueprint("webhooks", __name__, url_prefix="/webhooks", tag="支付通知")
+
+# A real notice is under 4 KB.
+MAX_NOTICE_BYTES = 64 * 1024
+
+
+@bp.post("/wechatpay")
+@bp.output({}, status_code=204)
+@bp.doc(responses=[400, 413])
+@allow("anyone")
+def wechatpay() -> str:
+    """A WeChat Pay v3 notice; its own signature over the raw bytes is what lets it in."""
+    request.max_content_length = MAX_NOTICE_BYTES
+    if (request.content_length or 0) > MAX_NOTICE_BYTES:
+        raise Problem("too_large")
+    body = request.get_data(cache=False)
+    notice = cashier.receive_notice("wechat", dict(request.headers), body, answers.now())
+    if notice.outcome == "rejected":
+        raise Problem("notice_rejected")
+    return ""
