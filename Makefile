@@ -24,13 +24,15 @@ FIND_PYTHON = found=; for python in $(PYTHON) python3 python3.13 python3.12 pyth
 		"$$(python3 --version 2>&1 || echo none)): install it, or make PYTHON=/path/to/python" \
 		>&2; exit 1; }
 
-.PHONY: help setup run test lint bench lock clean
+.PHONY: help setup h5 run test lint bench lock clean
 
 help:  ## List these targets
 	@echo "Nuan 暖 — make <target>"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/.packages $(VENDOR)/.copied $(H5)/.built  ## Make .venv, install the locked packages, build the pages
+
+h5: $(H5)/.built  ## Build the residents' pages again where their sources changed
 
 run: setup  ## Run the whole demo town; Ctrl-C stops it
 	@exec $(BIN)/nuan demo
