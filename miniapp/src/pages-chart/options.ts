@@ -1,4 +1,4 @@
-import { dayText } from '@/utils/dates'
+import { DAY_MS, dayText } from '@/utils/dates'
 import { degrees, kwh, cubicMetres, unitText } from '@/utils/quantity'
 import { lonelyPoints, type Curve, type Point } from '@/utils/temperature'
 import type { Consumption } from '@/api/types'
@@ -13,6 +13,11 @@ const FONT = 13
 const COLORS: Record<Curve, string> = { room: EMBER, supply: '#c47f1a', return: '#35506b' }
 const NAMES: Record<Curve, string> = { room: '室温', supply: '供水', return: '回水' }
 
+interface TipSize {
+  contentSize: number[]
+  viewSize: number[]
+}
+
 const tooltip = {
   trigger: 'axis',
   confine: true,
@@ -21,6 +26,11 @@ const tooltip = {
   backgroundColor: '#2a211c',
   borderWidth: 0,
   padding: [10, 14],
+  // along the top, on the far side of the finger
+  position: ([x]: number[], _params: unknown, _el: unknown, _rect: unknown, size: TipSize) => {
+    const [width, room] = [size.contentSize[0], size.viewSize[0]]
+    return [x > room / 2 ? Math.max(0, x - width - 40) : Math.min(room - width, x + 16), 0]
+  },
   textStyle: { color: '#fff', fontSize: 15, lineHeight: 22 },
   axisPointer: { type: 'line', lineStyle: { color: SOFT, type: 'solid', width: 1 } }
 }
@@ -35,25 +45,34 @@ function wallText(ms: number, hours: boolean): string {
   return hours ? `${day} ${two(at.getUTCHours())}:${two(at.getUTCMinutes())}` : day
 }
 
-function axisLabel(span: number) {
-  return (ms: number) => {
-    const at = new Date(ms)
-    const date = `${at.getUTCMonth() + 1}/${at.getUTCDate()}`
-    if (span > 2 * 86_400_000) return date
-    return at.getUTCHours() === 0 ? date : `${two(at.getUTCHours())}:00`
+/** A tick each 6 hours, each day or each 5 days: what a phone has room for. */
+function timeAxis(from: number, to: number) {
+  const days = (to - from) / DAY_MS
+  return {
+    min: from,
+    max: to,
+    interval: days <= 2 ? DAY_MS / 4 : days <= 8 ? DAY_MS : 5 * DAY_MS,
+    formatter: (ms: number) => {
+      const at = new Date(ms)
+      if (ms > to - 1 && days > 2) return ''
+      const clock = `${two(at.getUTCHours())}:${two(at.getUTCMinutes())}`
+      return days <= 2 ? clock : `${at.getUTCMonth() + 1}/${at.getUTCDate()}`
+    }
   }
 }
 
 /** The axis shows what was measured and, for room temperature, always the target. */
-function bounds(curves: { points: Point[] }[], target: number | null): [number, number] {
+function bounds(curves: { points: Point[] }[], target: number | null) {
   const values = curves.flatMap(({ points }) =>
     points.flatMap(([, value]) => (value === null ? [] : [value]))
   )
   if (target !== null) values.push(target)
-  if (!values.length) return [14, 26]
+  if (!values.length) return { min: 14, max: 26, interval: 2 }
   const low = values.reduce((a, b) => Math.min(a, b))
   const high = values.reduce((a, b) => Math.max(a, b))
-  return [Math.floor(low - 0.8), Math.ceil(high + 0.8)]
+  const interval = [1, 2, 5, 10].find((step) => high - low <= 6 * step) ?? 20
+  const min = Math.floor((low - 0.3) / interval) * interval
+  return { min, max: Math.ceil((high + 0.3) / interval) * interval, interval }
 }
 
 function line(curve: Curve, points: Point[], target: number | null) {
@@ -64,8 +83,7 @@ function line(curve: Curve, points: Point[], target: number | null) {
     connectNulls: false,
     showSymbol: false,
     symbol: 'circle',
-    sampling: undefined,
-    lineStyle: { width: 2.5, color: COLORS[curve] },
+    lineStyle: { width: points.length > 1500 ? 1.5 : 2.5, color: COLORS[curve] },
     itemStyle: { color: COLORS[curve] },
     areaStyle: curve === 'room' ? { color: EMBER, opacity: 0.08, origin: 'start' } : undefined,
     markLine: target === null ? undefined : targetLine(target)
@@ -81,6 +99,9 @@ function targetLine(target: number) {
       position: 'insideStartTop',
       formatter: `达标 ${target} °C`,
       color: '#22614f',
+      backgroundColor: 'rgba(255,253,249,0.86)',
+      padding: [2, 4],
+      borderRadius: 4,
       fontSize: FONT
     },
     data: [{ yAxis: target }]
@@ -123,29 +144,23 @@ export function temperatureOption(
 ) {
   const withRoom = curves.some(({ curve }) => curve === 'room')
   const times = curves[0]?.points ?? []
-  const span = times.length ? times[times.length - 1][0] - times[0][0] : 0
-  const [min, max] = bounds(curves, withRoom ? target : null)
+  const { formatter, ...time } = timeAxis(times[0]?.[0] ?? 0, times[times.length - 1]?.[0] ?? 1)
   return {
     animation: false,
-    useUTC: true,
     textStyle: { color: INK },
     grid: { left: 4, right: 14, top: 18, bottom: 4, containLabel: true },
     tooltip: { ...tooltip, formatter: temperatureTip },
     xAxis: {
-      type: 'time',
-      min: times[0]?.[0],
-      max: times[times.length - 1]?.[0],
-      splitNumber: 4,
+      type: 'value',
+      ...time,
+      splitLine: { show: false },
       axisLine: { lineStyle: { color: GRID } },
       axisTick: { show: false },
-      axisLabel: { ...axisText(scale), hideOverlap: true, formatter: axisLabel(span) }
+      axisLabel: { ...axisText(scale), hideOverlap: true, formatter }
     },
     yAxis: {
       type: 'value',
-      min,
-      max,
-      minInterval: 1,
-      splitNumber: 4,
+      ...bounds(curves, withRoom ? target : null),
       splitLine: { lineStyle: { color: GRID } },
       axisLabel: { ...axisText(scale), formatter: '{value}°' }
     },
