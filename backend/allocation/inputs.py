@@ -32,7 +32,7 @@ class Rules:
     `missing_limit`: strictly above this part of area x active time missing, all goes by area.
     `neighbours`: household -> those whose mean stands in for it (neighbours_mean).
     `last_shares`: household -> its share of the building last period (last_period).
-    `common_fraction`: part of the total shared by area (fixed_fraction).
+    `common_fraction`: part of the total shared by area (fixed_fraction needs it).
     """
 
     gap_rule: str = "time_scale"
@@ -42,15 +42,18 @@ class Rules:
     neighbours: Mapping[Id, Sequence[Id]] = field(default_factory=dict)
     last_shares: Mapping[Id, Number] = field(default_factory=dict)
     common: str = "pro_rata"
-    common_fraction: Fraction = Fraction(0)
+    common_fraction: Fraction | None = None
 
     def __post_init__(self) -> None:
         _one_of("gap_rule", self.gap_rule, GAP_RULES)
         _one_of("missing_rule", self.missing_rule, MISSING_RULES)
         _one_of("common", self.common, COMMON_RULES)
         for name in ("min_coverage", "missing_limit", "common_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
                 raise Refused(f"{name} must be between 0 and 1")
+        if self.common == "fixed_fraction" and self.common_fraction is None:
+            raise Refused("a fixed_fraction needs its common_fraction")
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ def _with_common(
     """Add the common share: a fixed fraction, or what the household meters did not account for."""
     by_area, metered = _by_area(active), sum(weights.values(), Fraction(0))
     ground = sum(by_area.values(), Fraction(0))
-    part = rules.common_fraction
+    part = exact(rules.common_fraction or 0)
     if rules.common == "metered_loss":
         part = max(1 - metered / total_units, Fraction(0)) if total_units else Fraction(0)
     return {

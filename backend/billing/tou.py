@@ -9,6 +9,7 @@ from backend.base.exact import Number, exact
 from backend.billing.lines import Line, priced
 
 DAY_MIN = 1440
+MAX_MIN = 366 * DAY_MIN
 TITLES_ZH = {"sharp": "尖峰电量", "peak": "高峰电量", "flat": "平段电量", "valley": "低谷电量"}
 
 
@@ -63,8 +64,8 @@ def energy_by_period(
     energy = {rule.period: Fraction(0) for rule in schedule}
     for interval in intervals:
         minutes = exact(interval.minutes)
-        if minutes <= 0:
-            raise ValueError("an interval must be longer than 0 minutes")
+        if not 0 < minutes <= MAX_MIN:
+            raise ValueError("an interval must be longer than 0 minutes, and no longer than a year")
         for period, part in _pieces(schedule, interval.start, minutes):
             energy[period] += exact(interval.energy_kwh) * part / minutes
     return energy

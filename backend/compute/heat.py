@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -228,8 +229,12 @@ def _rules(source: Json) -> Rules:
         neighbours=given(missing, "neighbours", _neighbours, {}),
         last_shares=given(missing, "last_shares", _numbers, {}),
         common=given(common, "kind", as_text, defaults.common),
-        common_fraction=exact(given(common, "fraction", as_number, 0)),
+        common_fraction=given(common, "fraction", _exact, None),
     )
+
+
+def _exact(value: object, name: str) -> Fraction:
+    return exact(as_number(value, name))
 
 
 def _kind(source: Json, name: str) -> Json:

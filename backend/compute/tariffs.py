@@ -76,7 +76,7 @@ def meter(source: Json) -> dict[str, Any]:
         given(source, "resolution", as_number, 1),
     )
     events = needed(source, "events", lambda v, n: as_list(v, n, as_object))
-    passed = usage([_event(event) for event in events], register)
+    passed = usage([_event(event) for event in events if not _is_unread(event)], register)
     unit_wh = exact(given(source, "unit_in_wh", as_number, 1))
     amount = passed.amount
     return {
@@ -84,6 +84,11 @@ def meter(source: Json) -> dict[str, Any]:
         "consumption_wh": None if amount is None else plain(amount * unit_wh),
         "flags": list(passed.flags),
     }
+
+
+def _is_unread(event: Json) -> bool:
+    """A reading that failed: its value is there, and null."""
+    return "value" in event and event["value"] is None
 
 
 def _event(event: Json) -> Reading | Replacement:

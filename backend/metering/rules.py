@@ -38,7 +38,9 @@ class Register:
 
     @classmethod
     def of_digits(cls, digits: int, max_per_day: Number, resolution: Number = 1) -> "Register":
-        """A display of `digits` digits whose last one counts `resolution` units."""
+        """A display of 1 to 18 `digits` whose last one counts `resolution` units."""
+        if not 1 <= digits <= 18 or exact(resolution) <= 0 or exact(max_per_day) < 0:
+            raise ValueError("a register has 1 to 18 digits, and limits that are not negative")
         return cls(10**digits * exact(resolution), max_per_day)
 
 

@@ -42,6 +42,7 @@ def days(draw):
     return arrays
 
 
+@settings(deadline=None)
 @given(days(), st.floats(1.0, 1.6))
 def test_any_exponent_comes_back_from_eight_numbers(day, exponent):
     condensed = condense_day(*day, 600.0)
@@ -50,6 +51,7 @@ def test_any_exponent_comes_back_from_eight_numbers(day, exponent):
         assert weight == pytest.approx(direct(*day, 600.0, exponent), rel=1.5e-9)
 
 
+@settings(deadline=None)
 @given(days())
 def test_an_ordinary_day_is_smooth(day):
     tg, _, tn = day
@@ -109,7 +111,7 @@ def test_a_day_whose_series_differ_in_length_is_refused():
         condense_day(short, short, long, 600.0)
 
 
-@settings(max_examples=20)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.lists(days(), min_size=3, max_size=3), min_size=2, max_size=4))
 def test_a_season_from_condensed_days_equals_one_from_samples(flats):
     households = [

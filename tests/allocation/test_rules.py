@@ -58,6 +58,7 @@ def buildings(draw, gaps=True):
     return building(*arrays, total=draw(st.integers(0, 10**10)), rules=Rules(gap_rule=rule))
 
 
+@settings(deadline=None)
 @given(buildings())
 def test_units_always_add_up_to_the_building(case):
     result = allocate(case)
@@ -66,6 +67,7 @@ def test_units_always_add_up_to_the_building(case):
     assert sum(map(Fraction, result.shares.values())) == pytest.approx(1, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(buildings(), st.randoms())
 def test_neither_the_order_of_flats_nor_of_samples_matters(case, random):
     rows = list(range(len(case.households)))
@@ -83,6 +85,7 @@ def test_neither_the_order_of_flats_nor_of_samples_matters(case, random):
         assert got.units == expected.units
 
 
+@settings(deadline=None)
 @given(buildings(gaps=False), st.integers(0, 5), st.floats(0.01, 10))
 def test_warmer_water_never_lowers_a_share(case, row, rise):
     row %= len(case.households)
@@ -289,7 +292,7 @@ def test_an_infinite_temperature_is_refused_anywhere():
                 allocate(replace(building(*steady(2, 3)), series=arrays))
 
 
-@settings(max_examples=25)
+@settings(deadline=None, max_examples=25)
 @given(buildings())
 def test_allocating_leaves_its_input_as_it_was(case):
     before = {name: array.copy() for name, array in case.series.items()}

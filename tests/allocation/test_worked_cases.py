@@ -115,6 +115,39 @@ def test_nan_is_refused_where_null_is_missing():
     assert "result" in ask({"id": 1, "kind": "series", "input": one_of_two})
 
 
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [
+        ("meter", {"digits": 10**9, "max_per_day": 1, "events": []}),
+        ("tou", {"schedule": [], "prices": {}, "intervals": [["2025-01-01T00:00", 1e30, 1]]}),
+        ("tiered", {"tariff": {"tiers": []}, "usages": [1]}),
+        ("late_fee", {"principal_fen": 1, "due": "2025-02-30", "as_of": "2025-03-01", "rate": 1}),
+        ("prepaid", {"tariff": {}, "opening_fen": 0, "daily_usage": [1]}),
+        ("heat_bill", {"area": 80, "heat_gj": -1, "k1": 1, "k2": 1}),
+        ("heat_bill", {"area": 80, "mode": "by_feeling"}),
+        ("split_cost", {"total_fen": 1.5, "base_ratio": 1, "households": []}),
+        ("scalar", {**GOOD, "method": "area", "common": {"kind": "fixed_fraction"}}),
+        ("timestamped", {**GOOD, "start": "now", "end": "later", "max_hold_s": 1}),
+        ("components", {"usage": "13", "components": {}}),
+    ],
+)
+def test_other_kinds_refuse_bad_input_too(kind, source):
+    got = ask({"id": 1, "kind": kind, "input": source})
+    assert got["error"]
+    assert "result" not in got
+
+
+def test_a_register_that_could_not_be_read_is_not_a_reading():
+    events = [
+        {"t": "2024-11-01T08:00:00+08:00", "value": 10},
+        {"t": "2024-11-02T08:00:00+08:00", "value": None},
+        {"t": "2024-11-03T08:00:00+08:00", "value": 30},
+    ]
+    source = {"digits": 8, "max_per_day": 20, "unit_in_wh": 1000, "events": events}
+    got = ask({"id": 1, "kind": "meter", "input": source})["result"]
+    assert (got["consumption"], got["consumption_wh"]) == ("20", "20000")
+
+
 def test_a_bad_line_never_stops_the_stream():
     lines = [
         b"not json",

@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.base.money import round_half_up
@@ -122,6 +122,7 @@ def test_negative_prices_areas_and_heat_are_refused(make):
 DAYS = st.integers(1, 400)
 
 
+@settings(deadline=None)
 @given(st.integers(-(10**9), 10**9), DAYS, st.lists(st.integers(0, 400), max_size=5))
 def test_parts_of_a_period_add_up(total, days, offsets):
     begin = date(2024, 11, 1)
