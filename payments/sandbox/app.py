@@ -7,6 +7,7 @@ from pathlib import Path
 from flask import Flask, Response, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
+from payments.sandbox.browser import browser_blueprint
 from payments.sandbox.control import control_blueprint
 from payments.sandbox.desk import Sandbox, SandboxSettings
 from payments.sandbox.keys import ensure_keys
@@ -71,6 +72,7 @@ def create_sandbox_app(
     app.register_blueprint(wechat_app_blueprint(box))
     app.register_blueprint(control_blueprint(box, platform, notifier))
     app.register_blueprint(pages_blueprint(box))
+    app.register_blueprint(browser_blueprint(box))
     _log_calls(app, box)
     notifier.start()
     return app
