@@ -75,7 +75,7 @@ function bounds(curves: { points: Point[] }[], target: number | null) {
   return { min, max: Math.ceil((high + 0.3) / interval) * interval, interval }
 }
 
-function line(curve: Curve, points: Point[], target: number | null) {
+function line(curve: Curve, points: Point[], target: number | null, named: boolean) {
   return {
     name: NAMES[curve],
     type: 'line',
@@ -86,16 +86,17 @@ function line(curve: Curve, points: Point[], target: number | null) {
     lineStyle: { width: points.length > 1500 ? 1.5 : 2.5, color: COLORS[curve] },
     itemStyle: { color: COLORS[curve] },
     areaStyle: curve === 'room' ? { color: EMBER, opacity: 0.08, origin: 'start' } : undefined,
-    markLine: target === null ? undefined : targetLine(target)
+    markLine: target === null ? undefined : targetLine(target, named)
   }
 }
 
-function targetLine(target: number) {
+function targetLine(target: number, named: boolean) {
   return {
     silent: true,
     symbol: 'none',
     lineStyle: { color: '#22614f', type: [6, 5], width: 1.5 },
     label: {
+      show: named,
       position: 'insideStartTop',
       formatter: `达标 ${target} °C`,
       color: '#22614f',
@@ -161,11 +162,12 @@ export function temperatureOption(
     yAxis: {
       type: 'value',
       ...bounds(curves, withRoom ? target : null),
+      axisLine: { show: false },
       splitLine: { lineStyle: { color: GRID } },
       axisLabel: { ...axisText(scale), formatter: '{value}°' }
     },
     series: curves.flatMap(({ curve, points }) => [
-      line(curve, points, curve === 'room' ? target : null),
+      line(curve, points, curve === 'room' ? target : null, curves.length === 1),
       dots(curve, points)
     ])
   }
