@@ -47,7 +47,11 @@ def create_app(
     """
     settings = settings or config.load()
     app = APIFlask(
-        __name__, title="Nuan 暖", version="0.1.0", docs_ui="swagger-ui", static_folder=None
+        __name__,
+        title="Nuan 暖",
+        version="0.1.0",
+        docs_ui="swagger-ui",
+        static_folder=None,  # type: ignore[arg-type]  # APIFlask's annotation forgets None
     )
     app.config.update(_flask_config(settings))
     app.extensions["nuan_settings"] = settings

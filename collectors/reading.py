@@ -30,7 +30,6 @@ REGISTERS = {
     "water": "volume_l",
     "gas": "volume_l",
 }
-TEMPERATURES = ("supply_cdeg", "return_cdeg", "room_cdeg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,9 @@ def _reading(asked: Asked, read: Read) -> NewReading:
         volume_l=values.get("volume_l") if asked.kind == "heat" else None,
         power_w=values.get("power_w"),
         flow_lph=values.get("flow_lph"),
-        **{name: values.get(name) for name in TEMPERATURES},
+        supply_cdeg=values.get("supply_cdeg"),
+        return_cdeg=values.get("return_cdeg"),
+        room_cdeg=values.get("room_cdeg"),
         frame=read.raw,
     )
 

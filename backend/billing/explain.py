@@ -210,10 +210,11 @@ def _similar(bill: Bill, household: Household) -> dict[str, Any]:
         )
     ).one()
     count, total, area_dm2 = others
-    enough = count >= 3 and used is not None
+    if count < 3 or used is None:
+        return {"mine_wh_per_m2": None, "similar_wh_per_m2": None}
     return {
-        "mine_wh_per_m2": round(used * 100 / household.area_dm2) if enough else None,
-        "similar_wh_per_m2": round(int(total) * 100 / int(area_dm2)) if enough else None,
+        "mine_wh_per_m2": round(used * 100 / household.area_dm2),
+        "similar_wh_per_m2": round(int(total) * 100 / int(area_dm2)),
     }
 
 
