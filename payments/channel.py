@@ -142,6 +142,11 @@ class ChannelError(Exception):
     `code` is ours and stable; `permanent` means asking the same thing again will not help;
     otherwise `retry_after_s` says when to ask again. Where the outcome of a write is unknown
     (`timeout`, `network`, `answer_unverified`, `busy`), query before anything else.
+
+    Codes: timeout, network, busy, rate_limited, answer_unverified, answer_malformed,
+    order_not_found, order_paid, order_closed, number_used, refund_not_found, balance_too_low,
+    payer_account_abnormal, request_invalid, signature_refused, merchant_refused, refused,
+    no_statement, statement_creating, statement_damaged.
     """
 
     def __init__(

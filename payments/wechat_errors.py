@@ -5,7 +5,7 @@ import json
 from payments.channel import ChannelError
 
 _RETRY_S = 5
-_BUSY_S = 30
+_RATE_S = 30
 _STATEMENT_S = 600
 
 # WeChat's code -> (our code, seconds to wait before asking again; None: asking again cannot help).
@@ -30,9 +30,9 @@ _KNOWN: dict[str, tuple[str, int | None]] = {
     "NOT_ENOUGH": ("balance_too_low", 3600),
     "NO_STATEMENT_EXIST": ("no_statement", None),
     "STATEMENT_CREATING": ("statement_creating", _STATEMENT_S),
-    "FREQUENCY_LIMITED": ("busy", _BUSY_S),
-    "FREQUENCY_LIMIT_EXCEED": ("busy", _BUSY_S),
-    "RATELIMIT_EXCEEDED": ("busy", _BUSY_S),
+    "FREQUENCY_LIMITED": ("rate_limited", _RATE_S),
+    "FREQUENCY_LIMIT_EXCEED": ("rate_limited", _RATE_S),
+    "RATELIMIT_EXCEEDED": ("rate_limited", _RATE_S),
     "SYSTEM_ERROR": ("busy", _RETRY_S),
     "SYSTEMERROR": ("busy", _RETRY_S),
     "BANK_ERROR": ("busy", _RETRY_S),
@@ -82,7 +82,7 @@ def _read(body: bytes) -> tuple[str, str]:
 
 def _by_status(status: int) -> tuple[str, int | None]:
     if status == 429:
-        return "busy", _BUSY_S
+        return "rate_limited", _RATE_S
     if status >= 500:
         return "busy", _RETRY_S
     return "refused", None

@@ -1,5 +1,6 @@
 """create_sandbox_app(): every outside party as one Flask application."""
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,7 +68,7 @@ def create_sandbox_app(
     for template_id, (title, fields) in {**DEFAULT_TEMPLATES, **settings.templates}.items():
         add_template(box, template_id, title, fields)
     app = Flask(__name__)
-    app.extensions["sandbox"] = (state, notifier)
+    app.extensions["sandbox"] = (state, notifier, _InFlight(app))
     app.register_blueprint(wechat_pay_blueprint(box, platform))
     app.register_blueprint(wechat_app_blueprint(box))
     app.register_blueprint(control_blueprint(box, platform, notifier))
@@ -79,10 +80,35 @@ def create_sandbox_app(
 
 
 def close_sandbox(app: Flask) -> None:
-    """Stop the notifier and close the state file."""
-    state, notifier = app.extensions["sandbox"]
+    """Let requests under way end, stop the notifier and close the state file."""
+    state, notifier, in_flight = app.extensions["sandbox"]
+    in_flight.wait()
     notifier.stop()
     state.close()
+
+
+class _InFlight:
+    """Counts requests under way: a slow one must not find its state file closed."""
+
+    def __init__(self, app: Flask) -> None:
+        self._count = 0
+        self._changed = threading.Condition()
+        app.before_request(self._enter)
+        app.teardown_request(self._leave)
+
+    def wait(self) -> None:
+        """Return once nothing is under way, after 10 s in any case."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._count == 0, 10.0)
+
+    def _enter(self) -> None:
+        with self._changed:
+            self._count += 1
+
+    def _leave(self, error: BaseException | None) -> None:
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
 
 
 def _log_calls(app: Flask, box: Sandbox) -> None:

@@ -167,6 +167,22 @@ def test_a_refund_that_was_done_but_not_answered_is_not_done_twice(
     assert [row["status"] for row in rows[-2:]] == [500, 200]
 
 
+def test_a_refund_asked_too_fast_is_not_repeated_at_once(
+    channel, new_order, tap, order_behaviour, sandbox
+):
+    order = new_order()
+    tap(channel.create(order).fields)
+    order_behaviour(
+        "answer", "error", match="refund", params={"status": 429, "code": "FREQUENCY_LIMITED"}
+    )
+    url = sandbox.url + "/sandbox/calls?path=/v3/refund"
+    before = requests.get(url, timeout=5).json()["count"]
+    with pytest.raises(ChannelError) as error:
+        channel.refund(refund_of(order, "RF" + order.out_trade_no, 5))
+    assert code_of(error) == ("rate_limited", False)
+    assert requests.get(url, timeout=5).json()["count"] == before + 1
+
+
 SPOILT = ["unsigned", "forged_signature", "probe", "wrong_serial", "stale"]
 
 
@@ -231,7 +247,7 @@ def test_an_error_with_a_forged_signature_is_not_believed(channel, order_behavio
     ("params", "expected"),
     [
         ({"status": 500, "code": "SYSTEM_ERROR"}, ("busy", False, 5)),
-        ({"status": 429, "code": "FREQUENCY_LIMITED"}, ("busy", False, 30)),
+        ({"status": 429, "code": "FREQUENCY_LIMITED"}, ("rate_limited", False, 30)),
         ({"status": 502, "code": "WHATEVER"}, ("busy", False, 5)),
         ({"status": 403, "code": "WHATEVER"}, ("refused", True, None)),
         ({"status": 403, "code": "NO_AUTH"}, ("merchant_refused", True, None)),
@@ -310,3 +326,51 @@ def test_secrets_stay_out_of_repr(config):
 def test_an_ill_formed_order_never_leaves(new_order, change):
     with pytest.raises(ValueError):
         new_order(**change)
+
+
+def test_a_verified_answer_about_another_order_is_not_taken(channel, new_order, tap, monkeypatch):
+    order, other = new_order(), new_order()
+    for each in (order, other):
+        tap(channel.create(each).fields)
+    channel.refund(refund_of(other, "RG" + other.out_trade_no, 5))
+    call = channel._transport.call
+
+    def about_the_other(method, target, payload=None):
+        return call(method, target.replace(order.out_trade_no, other.out_trade_no), None)
+
+    monkeypatch.setattr(channel._transport, "call", about_the_other)
+    for ask in (
+        lambda: channel.query(order.out_trade_no),
+        lambda: channel.query_refund("RG" + order.out_trade_no),
+    ):
+        with pytest.raises(ChannelError) as error:
+            ask()
+        assert code_of(error) == ("answer_malformed", True)
+
+
+def test_a_redirect_is_not_followed(config, clock, sandbox):
+    from dataclasses import replace
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+    from threading import Thread
+
+    class Redirect(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(302)
+            self.send_header("Location", sandbox.url + self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Redirect) as server:
+        thread = Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        channel = WeChatPay(replace(config, base_url=url), clock)
+        with pytest.raises(ChannelError) as error:
+            channel.query("NEVER-WAS-1")
+        channel.close_connections()
+        server.shutdown()
+        thread.join()
+    assert code_of(error) == ("refused", True)
