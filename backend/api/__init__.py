@@ -10,9 +10,7 @@ from backend.archive.rules import month_day
 from backend.config import SettingError, Settings
 from backend.people import access
 
-# In this order: a schema has to be met on its own before it is met inside another, or the
-# OpenAPI document would carry it twice.
-BLUEPRINTS = (resident.bp, session.bp, bills.bp, reader.bp, webhooks.bp, h5.bp)
+BLUEPRINTS = (session.bp, resident.bp, bills.bp, reader.bp, webhooks.bp, h5.bp)
 
 
 def init_app(app: APIFlask) -> None:

@@ -20,7 +20,7 @@ from backend.api.schemas_bills import (
     IdempotencyHeader,
     OrderCreated,
     OrderIn,
-    OrderOut,
+    OrderState,
 )
 from backend.archive import service as archive
 from backend.base.db import db
@@ -85,7 +85,7 @@ def explain(bill_id: int) -> dict[str, Any]:
 
 
 @bp.get("/orders/<string(maxlength=64):out_trade_no>")
-@bp.output(OrderOut)
+@bp.output(OrderState)
 @bp.doc(responses=[404])
 @allow("resident")
 def order(out_trade_no: str) -> dict[str, Any]:

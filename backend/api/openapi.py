@@ -37,7 +37,7 @@ def init_app(app: APIFlask) -> None:
         VALIDATION_ERROR_SCHEMA=ProblemOut,
         VALIDATION_ERROR_DESCRIPTION="Refused: `code` says why",
     )
-    app.tags = [{"name": name} for name in ("登录", "居民", "账单与缴费", "抄表", "支付通知")]
+
     app.security_schemes = {"token": {"type": "http", "scheme": "bearer"}}
     app.spec_processor(_finish)
 

@@ -15,10 +15,10 @@ from backend.api import home as home_screen
 from backend.api.fields import ID
 from backend.api.schemas import (
     BindIn,
+    BoundHousehold,
     ConsumptionOut,
     Days,
     Home,
-    HouseholdOut,
     SubscriptionIn,
     SubscriptionOut,
     TemperatureOut,
@@ -41,7 +41,7 @@ MAX_SUBSCRIPTIONS = 100
 @bp.post("/me/households")
 @limits.binding()
 @bp.input(BindIn, arg_name="proof")
-@bp.output(HouseholdOut, status_code=201)
+@bp.output(BoundHousehold, status_code=201)
 @bp.doc(responses=[409, 429])
 @allow("resident")
 def bind(proof: dict[str, str]) -> dict[str, Any]:

@@ -40,6 +40,10 @@ class HouseholdOut(Schema):
     suspended = fields.Boolean(metadata={"description": "停热"})
 
 
+class BoundHousehold(HouseholdOut):
+    """The household just bound (by a name of its own: apispec refuses to meet one schema twice)."""
+
+
 class WechatSignIn(Schema):
     """A code from wx.login() or from the official account's page authorisation."""
 
@@ -89,7 +93,7 @@ class BindIn(Schema):
         4,
         4,
         required=True,
-        validate=[validate.Regexp(r"[0-9]{4}\Z", error="请填写手机号后四位数字。")],
+        validate=[validate.Regexp(r"^[0-9]{4}$", error="请填写手机号后四位数字。")],
     )
 
 

@@ -138,7 +138,7 @@ class IdempotencyHeader(Schema):
         64,
         data_key="Idempotency-Key",
         load_default=None,
-        validate=[validate.Regexp(r"[0-9A-Za-z_\-]+\Z", error="防重复提交标识格式不正确。")],
+        validate=[validate.Regexp(r"^[0-9A-Za-z_-]+$", error="防重复提交标识格式不正确。")],
         metadata={"description": "required; a new one for each attempt to pay, e.g. a UUID"},
     )
 
@@ -153,6 +153,10 @@ class OrderOut(Schema):
     created_at = fields.AwareDateTime()
     expires_at = fields.AwareDateTime()
     paid_at = fields.AwareDateTime(allow_none=True)
+
+
+class OrderState(OrderOut):
+    """An order as it stands now."""
 
 
 class ClientPayOut(Schema):

@@ -22,6 +22,7 @@ from backend.people import service as people
 from backend.people.access import allow, bearer, principal
 from backend.people.models import Staff
 from backend.people.rules import shown_role
+from backend.people.wechat_sign_in import page_appid
 
 bp = APIBlueprint("session", __name__, url_prefix="/api/v1", tag="登录")
 
@@ -33,7 +34,7 @@ def config() -> dict[str, Any]:
     """What the pages need before anyone has signed in."""
     settings = current_app.extensions["nuan_settings"]
     return {
-        "wechat_appid": settings.wechat_appid,
+        "wechat_appid": page_appid(settings),
         "oauth_url": settings.wechat_oauth_url,
         "bridge_url": settings.wechat_bridge_url or None,
         "overdue_template": settings.wechat_overdue_template,

@@ -22,7 +22,7 @@ def new_token() -> str:
 
 def token_hash(text: str) -> bytes:
     """SHA-256 of a token: all that is kept, so a stolen database signs nobody in."""
-    return hashlib.sha256(text.encode()).digest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
 
 
 def locked_until(failed_logins: int, now: datetime) -> datetime | None:

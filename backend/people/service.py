@@ -61,9 +61,15 @@ def _issue(now: datetime, **owner: int) -> IssuedToken:
 
 
 def resident_of(openid: str, unionid: str | None, now: datetime) -> Resident:
-    """The resident of an openid, made on the first visit; safe when two requests race."""
+    """The resident of an openid, made on the first visit; safe when two requests race.
+
+    A unionid is kept as soon as WeChat tells one: it may come only after the first visit.
+    """
     values = {"openid": openid, "unionid": unionid, "created_at": now}
-    db.session.execute(insert(Resident).values(values).on_conflict_do_nothing())
+    made = insert(Resident).values(values)
+    told = made.excluded.unionid
+    news = told.is_not(None) & Resident.unionid.is_distinct_from(told)
+    db.session.execute(made.on_conflict_do_update(["openid"], set_={"unionid": told}, where=news))
     found: Resident = db.session.scalars(db.select(Resident).filter_by(openid=openid)).one()
     return found
 
@@ -84,6 +90,8 @@ def check_password(login: str, password: str, now: datetime) -> Staff:
     Problem sign_in_failed (same for an unknown login, a wrong password and a closed account) or
     account_locked.  The count of failures is committed here: it must outlive the refusal.
     """
+    if "\0" in login:  # which PostgreSQL cannot even be asked for
+        raise Problem("sign_in_failed")
     staff: Staff | None = db.session.scalars(
         db.select(Staff).filter_by(login=login).with_for_update()
     ).one_or_none()

@@ -1,4 +1,5 @@
-"""The WeChat mini-program API: sign-in, phone numbers and subscribe messages, through wechatpy.
+"""The WeChat API, through wechatpy: the mini-program's sign-in, phone numbers and subscribe
+messages, and the official account's page authorisation.
 
 wechatpy 1.8.18 is fenced here: its token URL is hard-coded, it has no default timeout, it repeats
 a refused call without end, and it keeps tokens a process. Here tokens come from `stable_token`,
@@ -15,11 +16,14 @@ from wechatpy.exceptions import WeChatClientException
 
 log = logging.getLogger(__name__)
 
+API_URL = "https://api.weixin.qq.com"
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 8
 # A token is taken for dead this long before it is, so that none dies on its way.
 TOKEN_MARGIN_S = 120
 NO_ANSWER = -1000
+
+Session = dict[str, str]
 
 _TOKEN_REFUSED = frozenset({40001, 40014, 42001})
 # Asking again helps only for these: system busy, quota of the minute or the day, no answer.
@@ -49,19 +53,59 @@ class WeChatApiError(Exception):
         self.permanent = code not in _PASSING
 
 
-class MiniProgramClient(WeChatClient):  # type: ignore[misc]
-    """One mini-program; shared by threads. `base_url` points at WeChat or at the sandbox."""
+class _Client(WeChatClient):  # type: ignore[misc]
+    """One appid; shared by threads. Every call has time limits and fails in one way."""
 
-    def __init__(
-        self,
-        appid: str,
-        secret: str,
-        tokens: TokenStore,
-        base_url: str = "https://api.weixin.qq.com",
-    ) -> None:
+    def __init__(self, appid: str, secret: str, base_url: str) -> None:
         timeout_s = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
         super().__init__(appid, secret, timeout=timeout_s, auto_retry=False)
         self.API_BASE_URL = base_url.rstrip("/")
+
+    def _session(self, path: str, named: Mapping[str, str], keep: tuple[str, ...]) -> Session:
+        """Exchange a code for whom it belongs to: the fields `keep`, an openid among them."""
+        params = {"appid": self.appid, "secret": self.secret, "grant_type": "authorization_code"}
+        # an access_token given, so that wechatpy does not fetch one: signing in costs none
+        answer = self._guarded("get", path, params={**params, **named, "access_token": ""})
+        if not answer.get("openid"):
+            raise WeChatApiError(NO_ANSWER, "the answer names no openid")
+        return {name: str(answer[name]) for name in keep if answer.get(name)}
+
+    def _guarded(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
+        """One HTTP call; whatever goes wrong becomes a WeChatApiError without the secrets."""
+        try:
+            answer = self._request(method, path, **kwargs)
+        except WeChatClientException as error:
+            code = error.errcode if error.errcode is not None else NO_ANSWER
+            raise WeChatApiError(code, str(error.errmsg or "HTTP error")) from None
+        except (requests.RequestException, ValueError) as error:
+            raise WeChatApiError(NO_ANSWER, type(error).__name__) from None
+        if not isinstance(answer, dict):
+            raise WeChatApiError(NO_ANSWER, "the answer is not a JSON object")
+        return answer
+
+
+class OfficialAccountClient(_Client):
+    """The official account (公众号) behind the H5 pages."""
+
+    def __init__(self, appid: str, secret: str, base_url: str = API_URL) -> None:
+        super().__init__(appid, secret, base_url)
+
+    def oauth_openid(self, code: str) -> Session:
+        """GET /sns/oauth2/access_token (网页授权): {openid, unionid?}; a code serves once, 5 min.
+
+        The openid is this official account's: a mini-program knows the same person by another,
+        and only the unionid, given to accounts bound together, joins the two.
+        """
+        return self._session("/sns/oauth2/access_token", {"code": code}, ("openid", "unionid"))
+
+
+class MiniProgramClient(_Client):
+    """One mini-program; `base_url` points at WeChat or at the sandbox."""
+
+    def __init__(
+        self, appid: str, secret: str, tokens: TokenStore, base_url: str = API_URL
+    ) -> None:
+        super().__init__(appid, secret, base_url)
         self._tokens = tokens
         self._key = f"wechat_token:{appid}"
 
@@ -84,22 +128,13 @@ class MiniProgramClient(WeChatClient):  # type: ignore[misc]
         self._tokens.set(self._key, token, max(life_s - TOKEN_MARGIN_S, 1))
         return token
 
-    def code2session(self, js_code: str) -> dict[str, str]:
+    def code2session(self, js_code: str) -> Session:
         """GET /sns/jscode2session: {openid, session_key, unionid?}; a code serves once, 5 min.
 
         The session_key must never leave the server.
         """
-        params = {
-            "appid": self.appid,
-            "secret": self.secret,
-            "js_code": js_code,
-            "grant_type": "authorization_code",
-            "access_token": "",
-        }
-        answer = self._guarded("get", "/sns/jscode2session", params=params)
-        if not answer.get("openid"):
-            raise WeChatApiError(NO_ANSWER, "the answer names no openid")
-        return {name: str(answer[name]) for name in _SESSION_FIELDS if name in answer}
+        keep = ("openid", "session_key", "unionid")
+        return self._session("/sns/jscode2session", {"js_code": js_code}, keep)
 
     def phone_number(self, code: str) -> str:
         """POST /wxa/business/getuserphonenumber: the number without country code."""
@@ -149,19 +184,3 @@ class MiniProgramClient(WeChatClient):  # type: ignore[misc]
 
     def _send(self, path: str, body: Mapping[str, Any], params: dict[str, str]) -> dict[str, Any]:
         return self._guarded("post", path, data=dict(body), params=params)
-
-    def _guarded(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
-        """One HTTP call; whatever goes wrong becomes a WeChatApiError without the secrets."""
-        try:
-            answer = self._request(method, path, **kwargs)
-        except WeChatClientException as error:
-            code = error.errcode if error.errcode is not None else NO_ANSWER
-            raise WeChatApiError(code, str(error.errmsg or "HTTP error")) from None
-        except (requests.RequestException, ValueError) as error:
-            raise WeChatApiError(NO_ANSWER, type(error).__name__) from None
-        if not isinstance(answer, dict):
-            raise WeChatApiError(NO_ANSWER, "the answer is not a JSON object")
-        return answer
-
-
-_SESSION_FIELDS = ("openid", "session_key", "unionid")
