@@ -58,14 +58,6 @@ def post_payment(
     )
 
 
-def received_fen(order: PaymentOrder) -> int:
-    """What really arrived for an order, by the ledger; 0 where nothing has."""
-    if order.transaction_id is None:
-        return 0
-    entry = ledger.entry_by_key(rules.payment_key(order.channel, order.transaction_id))
-    return int(entry.detail["amount_fen"]) if entry else 0
-
-
 def post_refund(order: PaymentOrder, refund: Refund, at: datetime) -> Entry:
     """Dr suspense, Cr clearing: what is given back was never credited to a bill."""
     return ledger.post(

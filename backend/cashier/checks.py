@@ -38,14 +38,14 @@ _CHECKS: tuple[tuple[str, str], ...] = (
            WHERE o.state IN ('paid', 'parked') AND e.id IS NULL ORDER BY o.id""",
     ),
     (
-        "order {0}: paid {1} fen, the ledger cleared {2} fen",
-        """SELECT o.out_trade_no, o.amount_fen, sum(p.amount_fen)
+        "order {0}: received {1} fen, the ledger cleared {2} fen",
+        """SELECT o.out_trade_no, o.received_fen, sum(p.amount_fen)
            FROM payment_order o
            JOIN entry e ON e.business_key = o.channel || ':' || o.transaction_id
            JOIN account a ON a.code = 'clearing:' || o.channel
            LEFT JOIN posting p ON p.entry_id = e.id AND p.account_id = a.id
-           WHERE o.state = 'paid' GROUP BY o.id
-           HAVING coalesce(sum(p.amount_fen), 0) <> o.amount_fen ORDER BY o.id""",
+           WHERE o.transaction_id IS NOT NULL GROUP BY o.id
+           HAVING sum(p.amount_fen) IS DISTINCT FROM o.received_fen ORDER BY o.id""",
     ),
     (
         "order {0}: its bills add up to {1} fen, it says {2} fen",

@@ -58,7 +58,7 @@ def _credit(
 ) -> str:
     """Count the payment towards its bills; give back what is no longer owed."""
     credited = _apply(order, paid_at)
-    _take_transaction(order, transaction_id, paid_at, "paid")
+    _take_transaction(order, transaction_id, order.amount_fen, paid_at, "paid")
     books.post_payment(order, transaction_id, order.amount_fen, credited, at)
     surplus_fen = order.amount_fen - sum(amount_fen for _, amount_fen in credited)
     if not surplus_fen:
@@ -94,7 +94,7 @@ def _park(
         f"订单 {yuan_str(order.amount_fen)} 元，待人工处理"
     )
     if order.transaction_id is None:
-        _take_transaction(order, transaction_id, paid_at, "parked")
+        _take_transaction(order, transaction_id, paid_fen, paid_at, "parked")
     order.note = note
     audit("cashier.parked", "order", order.out_trade_no, None, note=note)
     log.error("payment parked", extra={"out_trade_no": order.out_trade_no, "note": note})
@@ -102,9 +102,10 @@ def _park(
 
 
 def _take_transaction(
-    order: PaymentOrder, transaction_id: str, paid_at: datetime, state: str
+    order: PaymentOrder, transaction_id: str, paid_fen: int, paid_at: datetime, state: str
 ) -> None:
-    order.transaction_id, order.paid_at, order.state = transaction_id, paid_at, state
+    order.transaction_id, order.received_fen = transaction_id, paid_fen
+    order.paid_at, order.state = paid_at, state
     release(order.id)
 
 

@@ -28,7 +28,7 @@ class PaymentOrder(Base):
     state: Mapped[str] = mapped_column(server_default="created")
     prepay_id: Mapped[str | None]
     transaction_id: Mapped[str | None]
-    fee_fen: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
+    received_fen: Mapped[int | None] = mapped_column(sa.BigInteger)  # what the channel says came
     created_at: Mapped[Instant]
     expires_at: Mapped[Instant]
     paid_at: Mapped[datetime | None]

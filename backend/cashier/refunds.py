@@ -61,8 +61,7 @@ def refund_parked(out_trade_no: str, staff_id: int, reason: str, now: datetime) 
     order = db.session.scalar(query.with_for_update())
     if order is None or order.state != "parked":
         raise Problem("not_found")
-    amount_fen = books.received_fen(order)
-    refund = open_refund(order, amount_fen, f"parked:{out_trade_no}", reason[:80], now)
+    refund = open_refund(order, order.received_fen or 0, f"parked:{out_trade_no}", reason[:80], now)
     actor = Principal("staff", staff_id)
     audit("cashier.refund_parked", "order", out_trade_no, actor, now=now, reason=reason)
     return refund
@@ -75,12 +74,11 @@ def send(refund_id: int, now: datetime) -> Refund:
     """
     refund = db.session.get_one(Refund, refund_id, populate_existing=True)
     order = db.session.get_one(PaymentOrder, refund.order_id)
-    total_fen = books.received_fen(order)
     db.session.commit()
     if refund.state not in UNDERWAY:
         return refund
     try:
-        settle(order.channel, _ask(order, refund, total_fen), now)
+        settle(order.channel, _ask(order, refund), now)
     except ChannelError as error:
         if error.permanent:
             _fail(refund, error)
@@ -101,7 +99,7 @@ def sweep(now: datetime) -> int:
     return len(found)
 
 
-def _ask(order: PaymentOrder, refund: Refund, total_fen: int) -> RefundState:
+def _ask(order: PaymentOrder, refund: Refund) -> RefundState:
     gateway = channel_for(order.channel)
     if refund.state == "processing":
         return gateway.query_refund(refund.out_refund_no)
@@ -110,7 +108,7 @@ def _ask(order: PaymentOrder, refund: Refund, total_fen: int) -> RefundState:
             out_trade_no=order.out_trade_no,
             out_refund_no=refund.out_refund_no,
             refund_fen=refund.amount_fen,
-            total_fen=total_fen,
+            total_fen=order.received_fen or order.amount_fen,
             reason=refund.reason,
             notify_url=notify_url(order.channel),
         )

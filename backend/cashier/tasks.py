@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import logging
+from datetime import date, datetime, timedelta
 
 from flask import current_app
 
 from backend.base import tasks
 from backend.base.db import db
-from backend.cashier import refunds, rules, service
+from backend.base.errors import Problem
+from backend.cashier import reconcile, refunds, rules, service
+from backend.cashier.channels import CHANNELS
 from payments.channel import ChannelError
+
+log = logging.getLogger("nuan.cashier")
 
 # Seconds between one question about a refund and the next; money on its way back takes days.
 _REFUND_WAITS_S = (30, 300, 1800, 7200, 21600, 86400, 86400, 86400)
@@ -54,4 +59,31 @@ def send_refund(refund_id: int, step: int) -> None:
     if underway and step < len(_REFUND_WAITS_S):
         at = _now() + timedelta(seconds=wait_s)
         tasks.defer("cashier.send_refund", at=at, refund_id=refund_id, step=step + 1)
+    db.session.commit()
+
+
+def defer_reconcile(day: date) -> int:
+    """Enqueue fetching and matching a day's statements, and sweep up what was left behind."""
+    for channel in CHANNELS:
+        once = f"reconcile:{channel}:{day}"
+        tasks.defer("cashier.reconcile", once=once, channel=channel, day=day.isoformat())
+    return len(CHANNELS) + service.sweep(_now())
+
+
+@tasks.task("cashier.reconcile")
+def reconcile_day(channel: str, day: str) -> None:
+    """Task: fetch a day's statement, where it is ready, and reconcile it.
+
+    One not ready yet is left for the next run of the schedule.
+    """
+    when = date.fromisoformat(day)
+    try:
+        reconcile.fetch_statement(channel, when, _now())
+    except Problem as problem:
+        if problem.code not in ("statement_not_ready", "statement_changed"):
+            raise
+        log.warning("statement", extra={"channel": channel, "day": day, "why": problem.code})
+        if problem.code == "statement_not_ready":
+            return
+    reconcile.reconcile(channel, when, _now())
     db.session.commit()

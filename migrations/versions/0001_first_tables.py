@@ -716,7 +716,7 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), server_default="created", nullable=False),
         sa.Column("prepay_id", sa.Text(), nullable=True),
         sa.Column("transaction_id", sa.Text(), nullable=True),
-        sa.Column("fee_fen", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("received_fen", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("paid_at", sa.DateTime(timezone=True), nullable=True),

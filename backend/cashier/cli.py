@@ -1,0 +1,96 @@
+"""`nuan finance`: statements, and the close of a finance day."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+import click
+import sqlalchemy as sa
+from apiflask import APIFlask
+
+from backend.base.clock import business_day
+from backend.base.command import application
+from backend.base.db import db
+from backend.base.money import yuan_str
+from backend.cashier import reconcile
+from backend.cashier.channels import CHANNELS
+from backend.people.models import Staff
+
+
+@click.group()
+def finance() -> None:
+    """Statements and the close of the day (对账与日结)."""
+
+
+def _now(app: APIFlask) -> datetime:
+    now: datetime = app.extensions["nuan_clock"].now()
+    return now
+
+
+def _day(text: str | None, now: datetime) -> date:
+    """The day named, or yesterday."""
+    if text is None:
+        return business_day(now) - timedelta(days=1)
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a day like 2026-11-20") from None
+
+
+@finance.command()
+@click.option("--day", help="YYYY-MM-DD (default: yesterday).")
+@click.option("--channel", type=click.Choice(CHANNELS), default=CHANNELS[0], show_default=True)
+def statement(day: str | None, channel: str) -> None:
+    """Fetch a channel's statement of a day and match it with the ledger and the orders."""
+    with application() as app:
+        now = _now(app)
+        when = _day(day, now)
+        kept = reconcile.fetch_statement(channel, when, now)
+        reconcile.reconcile(channel, when, now)
+        db.session.commit()
+        click.echo(f"{channel} {when}: {kept.rows} rows, sha1 {kept.sha1}")
+        _print_day(when)
+
+
+@finance.command("close-day")
+@click.option("--day", help="YYYY-MM-DD (default: yesterday).")
+@click.option("--reason", help="Why it is closed although something differs; needs --staff.")
+@click.option("--staff", "login", help="Login of whoever signs the reason.")
+def close_day(day: str | None, reason: str | None, login: str | None) -> None:
+    """Close a finance day, proving that ledger, channel and orders say the same."""
+    with application() as app:
+        now = _now(app)
+        when = _day(day, now)
+        reconcile.close_day(when, _staff_id(login), reason, now)
+        db.session.commit()
+        _print_day(when)
+
+
+def _staff_id(login: str | None) -> int | None:
+    if login is None:
+        return None
+    found = db.session.scalar(sa.select(Staff).where(Staff.login == login, Staff.active))
+    if found is None or "finance" not in found.roles:
+        raise click.BadParameter(f"no finance staff signs in as {login!r}")
+    return int(found.id)
+
+
+def _print_day(day: date) -> None:
+    summary = reconcile.day_summary(day)
+    for row in summary["channels"]:
+        click.echo(
+            f"{row['channel']} {row['state']}: ledger {yuan_str(row['ledger_fen'])}"
+            f", channel {yuan_str(row['channel_fen'])}, orders {yuan_str(row['orders_fen'])}"
+            f" yuan; fees {yuan_str(row['fee_fen'])}; {row['payments']} payments,"
+            f" {row['refunds']} refunds"
+        )
+        for found in row["breaks"]:
+            if found["resolved_at"] is None:
+                ours, theirs = _yuan(found["ours_fen"]), _yuan(found["theirs_fen"])
+                click.echo(f"  {found['kind']} {found['reference']}: {ours} / {theirs}")
+    closed = summary["closed_at"]
+    click.echo(f"day {day}: {'closed ' + closed.isoformat() if closed else 'open'}")
+
+
+def _yuan(amount_fen: int | None) -> str:
+    return "-" if amount_fen is None else yuan_str(amount_fen)

@@ -1,0 +1,195 @@
+"""A statement against the ledger and our orders, whole sets at a time.
+
+Every query returns (kind, reference, ours_fen, theirs_fen), kinds as in rules.SUGGESTIONS.  What a
+payment's or refund's entry moved on the clearing account is what the ledger says of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import sqlalchemy as sa
+
+from backend.base.clock import day_bounds
+from backend.base.db import db
+from backend.cashier.books import PAYMENT, REFUND
+from backend.cashier.rules import MAX_FEE_RATE
+from backend.ledger import chart
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something the ledger, the orders and the channel do not agree on."""
+
+    kind: str
+    reference: str
+    ours_fen: int | None
+    theirs_fen: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """The same day told three times, before fees: payments less refunds, in fen."""
+
+    ledger_fen: int
+    channel_fen: int
+    orders_fen: int
+    fee_fen: int
+    payments: int
+    refunds: int
+
+    @property
+    def equal(self) -> bool:
+        """Whether all three say the same."""
+        return self.ledger_fen == self.channel_fen == self.orders_fen
+
+
+# What the ledger cleared on any day, by business key.
+_CLEARED = """
+cleared AS (SELECT e.business_key, e.kind, e.day, e.detail, p.amount_fen
+            FROM entry e JOIN posting p ON p.entry_id = e.id
+            WHERE p.account_id = (SELECT id FROM account WHERE code = :clearing)
+              AND e.kind IN ('payment', 'refund')),
+lines AS (SELECT * FROM statement_line WHERE statement_id = :statement)
+"""
+
+_PAYMENTS = f"""
+WITH {_CLEARED}
+SELECT CASE WHEN c.business_key IS NULL OR o.id IS NULL THEN 'missing_here'
+            WHEN c.amount_fen <> l.amount_fen OR o.amount_fen <> l.amount_fen THEN 'amount'
+            ELSE 'cross_day' END,
+       l.out_trade_no,
+       CASE WHEN c.amount_fen <> l.amount_fen THEN c.amount_fen ELSE o.amount_fen END,
+       l.amount_fen
+FROM lines l
+LEFT JOIN payment_order o ON o.out_trade_no = l.out_trade_no AND o.channel = :channel
+LEFT JOIN cleared c ON c.business_key = :channel || ':' || l.transaction_id
+WHERE l.kind = 'payment'
+  AND (c.business_key IS NULL OR o.id IS NULL OR c.day <> :day
+       OR c.amount_fen <> l.amount_fen
+       OR (o.amount_fen <> l.amount_fen AND NOT EXISTS (
+             SELECT 1 FROM refund r WHERE r.order_id = o.id AND r.state = 'done'
+             AND r.business_key = 'parked:' || o.out_trade_no)))
+"""
+
+_REFUNDS = f"""
+WITH {_CLEARED}
+SELECT CASE WHEN c.day <> :day AND -c.amount_fen = l.amount_fen
+            THEN 'cross_day' ELSE 'refund' END,
+       l.out_refund_no, coalesce(r.amount_fen, -c.amount_fen), l.amount_fen
+FROM lines l
+LEFT JOIN refund r ON r.out_refund_no = l.out_refund_no
+LEFT JOIN cleared c ON c.business_key = :channel || ':refund:' || l.out_refund_no
+WHERE l.kind = 'refund'
+  AND (c.business_key IS NULL OR c.day <> :day OR -c.amount_fen <> l.amount_fen)
+"""
+
+# What the ledger has on this day and the statement has not: on another day's, or nowhere.
+_ONLY_HERE = f"""
+WITH {_CLEARED}
+SELECT CASE WHEN EXISTS (SELECT 1 FROM statement_line x JOIN statement s ON s.id = x.statement_id
+                         WHERE s.channel = :channel AND s.id <> :statement
+                           AND x.out_trade_no = c.detail->>'out_trade_no' AND x.kind = c.kind
+                           AND x.amount_fen = abs(c.amount_fen)) THEN 'cross_day'
+            WHEN c.kind = 'refund' THEN 'refund' ELSE 'missing_there' END,
+       coalesce(c.detail->>'out_refund_no', c.detail->>'out_trade_no'), abs(c.amount_fen),
+       NULL::bigint
+FROM cleared c
+WHERE c.day = :day AND NOT EXISTS (
+  SELECT 1 FROM lines l
+  WHERE c.business_key = CASE l.kind WHEN 'payment' THEN :channel || ':' || l.transaction_id
+                         ELSE :channel || ':refund:' || l.out_refund_no END)
+"""
+
+_FEES = """
+SELECT 'fee', coalesce(l.out_refund_no, l.out_trade_no), NULL::bigint, l.fee_fen
+FROM statement_line l WHERE l.statement_id = :statement
+  AND CASE l.kind WHEN 'payment' THEN l.fee_fen ELSE -l.fee_fen END
+      NOT BETWEEN 0 AND ceil(l.amount_fen * CAST(:rate AS numeric))
+"""
+
+_DUPLICATES = f"""
+WITH {_CLEARED}
+SELECT 'duplicate', coalesce(a.number, b.number), a.ours, coalesce(a.theirs, b.kept)
+FROM (SELECT l.out_trade_no AS number, max(o.amount_fen) AS ours, sum(l.amount_fen) AS theirs
+      FROM lines l LEFT JOIN payment_order o ON o.out_trade_no = l.out_trade_no
+      WHERE l.kind = 'payment' GROUP BY l.out_trade_no HAVING count(*) > 1) a
+FULL JOIN (SELECT o.out_trade_no AS number, -sum(p.amount_fen) AS kept
+      FROM payment_order o
+      JOIN entry e ON e.detail->>'out_trade_no' = o.out_trade_no AND e.kind = 'payment'
+      JOIN posting p ON p.entry_id = e.id
+      WHERE p.account_id = (SELECT id FROM account WHERE code = :suspense)
+        AND e.day = :day AND o.state = 'paid' AND NOT EXISTS (
+          SELECT 1 FROM refund r WHERE r.order_id = o.id
+            AND r.state IN ('created', 'processing', 'done'))
+      GROUP BY o.out_trade_no) b ON b.number = a.number
+"""
+
+_SUMS = """
+SELECT
+  (SELECT coalesce(sum(p.amount_fen), 0) FROM entry e JOIN posting p ON p.entry_id = e.id
+   WHERE e.day = :day AND e.kind IN ('payment', 'refund')
+     AND p.account_id = (SELECT id FROM account WHERE code = :clearing)),
+  (SELECT coalesce(sum(CASE kind WHEN 'payment' THEN amount_fen ELSE -amount_fen END), 0)
+   FROM statement_line WHERE statement_id = :statement),
+  (SELECT coalesce(sum(received_fen), 0) FROM payment_order
+   WHERE channel = :channel AND paid_at >= :start AND paid_at < :end)
+  - (SELECT coalesce(sum(r.amount_fen), 0) FROM refund r JOIN payment_order o ON o.id = r.order_id
+     WHERE o.channel = :channel AND r.state = 'done'
+       AND r.done_at >= :start AND r.done_at < :end),
+  (SELECT coalesce(sum(fee_fen), 0) FROM statement_line WHERE statement_id = :statement),
+  (SELECT count(*) FROM statement_line WHERE statement_id = :statement AND kind = 'payment'),
+  (SELECT count(*) FROM statement_line WHERE statement_id = :statement AND kind = 'refund')
+"""
+
+_LOST = """
+SELECT DISTINCT l.kind, l.out_trade_no, l.out_refund_no FROM statement_line l
+LEFT JOIN entry e ON e.business_key = CASE l.kind
+  WHEN 'payment' THEN :channel || ':' || l.transaction_id
+  ELSE :channel || ':refund:' || l.out_refund_no END
+WHERE l.statement_id = :statement AND e.id IS NULL
+  AND (EXISTS (SELECT 1 FROM payment_order o WHERE o.out_trade_no = l.out_trade_no
+               AND o.channel = :channel AND o.transaction_id IS NULL AND l.kind = 'payment')
+    OR EXISTS (SELECT 1 FROM refund r WHERE r.out_refund_no = l.out_refund_no))
+ORDER BY 1, 2 LIMIT 500
+"""
+
+assert (PAYMENT, REFUND) == ("payment", "refund"), "the queries name them"
+
+
+def differences(channel: str, day: date, statement_id: int) -> list[Difference]:
+    """Everything that does not agree, each (kind, reference) once."""
+    found: dict[tuple[str, str], Difference] = {}
+    for query in (_PAYMENTS, _REFUNDS, _ONLY_HERE, _FEES, _DUPLICATES):
+        for row in _run(query, channel, day, statement_id):
+            one = Difference(*row)
+            found.setdefault((one.kind, one.reference), one)
+    return list(found.values())
+
+
+def sums(channel: str, day: date, statement_id: int) -> Sums:
+    """The three sums of a day, its fees and its counts; statement 0 is none."""
+    (row,) = _run(_SUMS, channel, day, statement_id)
+    return Sums(*map(int, row))
+
+
+def lost(channel: str, day: date, statement_id: int) -> list[tuple[str, str, str | None]]:
+    """(kind, out_trade_no, out_refund_no) of ours the statement has and the ledger has not."""
+    return [tuple(row) for row in _run(_LOST, channel, day, statement_id)]
+
+
+def _run(query: str, channel: str, day: date, statement_id: int) -> list[Any]:
+    start, end = day_bounds(day)
+    values = {
+        "channel": channel,
+        "day": day,
+        "statement": statement_id,
+        "clearing": chart.clearing(channel).code,
+        "suspense": chart.suspense(channel).code,
+        "rate": MAX_FEE_RATE,
+        "start": start,
+        "end": end,
+    }
+    return list(db.session.execute(sa.text(query), values))

@@ -1,0 +1,302 @@
+"""The finance day: what the ledger, the channel and our orders say of it, and its close.
+
+Fetch the statement, repair what was only a lost notice, name every difference, close.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from backend.base.db import db
+from backend.base.errors import Problem
+from backend.cashier import books, matching, refunds, rules
+from backend.cashier.channels import CHANNELS, channel_for
+from backend.cashier.confirm import confirm
+from backend.cashier.matching import Difference, Sums
+from backend.cashier.models import Break, FinanceDay, PaymentOrder, Reconciliation, Refund
+from backend.cashier.statements import fetch_statement, kept_statement
+from backend.ledger import chart
+from backend.ledger import service as ledger
+from backend.people.service import Principal, audit
+from payments.channel import ChannelError, TradeStatus
+
+__all__ = ["close_day", "day_summary", "fetch_statement", "reconcile", "resolve_break"]
+
+log = logging.getLogger("nuan.cashier")
+
+
+def reconcile(channel: str, day: date, now: datetime) -> Reconciliation:
+    """Match a day's kept statement with the ledger and the orders; again is harmless.
+
+    A payment or refund only the channel knows of is asked about there and posted (these commit).
+    A closed day is left as it was.  Problem statement_not_ready where none was fetched.
+    """
+    statement = kept_statement(channel, day)
+    if statement is None:
+        raise Problem("statement_not_ready")
+    if db.session.get(FinanceDay, day) is None:
+        _repair(channel, day, statement.id, now)
+    return _examine(channel, day, statement.id, now)
+
+
+def close_day(day: date, staff_id: int | None, reason: str | None, now: datetime) -> FinanceDay:
+    """Close a finance day, proving ledger = channel = orders first.
+
+    Commits the statements and what was found; the close itself is left to the caller.
+
+    Statements not fetched yet are fetched.  Open differences need a reason and a member of staff who
+    signs it.  Closing a closed day changes nothing.  Problems: day_not_over, day_has_breaks, those
+    of fetch_statement.
+    """
+    if not rules.day_is_over(day, now):
+        raise Problem("day_not_over")
+    for channel in CHANNELS:
+        if kept_statement(channel, day) is None:
+            fetch_statement(channel, day, now)
+        reconcile(channel, day, now)
+    db.session.commit()  # what was found stands, whether the day can be closed or not
+    books.lock_day(day, shared=False)
+    closed = db.session.get(FinanceDay, day, populate_existing=True)
+    if closed is not None:
+        return closed
+    # Once more under the lock: nothing can be posted into the day from here on.
+    found = [_examine(channel, day, _statement_id(channel, day), now) for channel in CHANNELS]
+    open_breaks = _open_breaks([row.id for row in found])
+    unequal = [row for row in found if row.state != "agreed"]
+    if (open_breaks or _unexplained(unequal)) and not (reason and staff_id):
+        raise Problem("day_has_breaks", breaks=[b.reference for b in open_breaks[:20]])
+    return _close(day, staff_id, reason, open_breaks, now)
+
+
+def resolve_break(break_id: int, staff_id: int, resolution: str, now: datetime) -> Break:
+    """Put a person's explanation to a difference; audited.  Problem not_found."""
+    found = db.session.get(Break, break_id, with_for_update=True)
+    if found is None or found.resolved_at is not None:
+        raise Problem("not_found")
+    found.resolved_at, found.resolution = now, resolution
+    actor = Principal("staff", staff_id)
+    audit("cashier.break_resolved", "break", break_id, actor, now=now, resolution=resolution)
+    return found
+
+
+def day_summary(day: date) -> dict[str, Any]:
+    """A finance day for the console: each channel's sums and differences, and what is pending.
+
+    Without a statement yet, the sums are the ledger's and the orders' so far.
+    """
+    closed = db.session.get(FinanceDay, day)
+    return {
+        "day": day,
+        "closed_at": closed.closed_at if closed else None,
+        "closed_by": closed.closed_by if closed else None,
+        "reason": closed.reason if closed else None,
+        "channels": [_channel_summary(channel, day) for channel in CHANNELS],
+    }
+
+
+def _repair(channel: str, day: date, statement_id: int, now: datetime) -> None:
+    """Ask about what only the channel knows of; its word posts it, as a notice would have."""
+    for kind, out_trade_no, out_refund_no in matching.lost(channel, day, statement_id):
+        db.session.commit()
+        try:
+            _ask_and_post(channel, kind, out_trade_no, out_refund_no, now)
+        except ChannelError as error:
+            log.warning("cannot repair", extra={"order": out_trade_no, "why": str(error)})
+
+
+def _ask_and_post(
+    channel: str, kind: str, out_trade_no: str, out_refund_no: str | None, now: datetime
+) -> None:
+    gateway = channel_for(channel)
+    if kind == "refund" and out_refund_no is not None:
+        outcome = refunds.settle(channel, gateway.query_refund(out_refund_no), now)
+    else:
+        trade = gateway.query(out_trade_no)
+        if trade.status not in (TradeStatus.PAID, TradeStatus.REFUNDED):
+            return
+        outcome = confirm(channel, trade, now)
+    db.session.commit()
+    log.info("repaired", extra={"order": out_trade_no, "kind": kind, "outcome": outcome})
+
+
+def _examine(channel: str, day: date, statement_id: int, now: datetime) -> Reconciliation:
+    """Write down the day's sums and differences and post its fees; asks nobody."""
+    kept = _kept(channel, day)
+    if kept is not None and db.session.get(FinanceDay, day) is not None:
+        return kept
+    sums = matching.sums(channel, day, statement_id)
+    books.post_fees(channel, day, sums.fee_fen)
+    found = matching.differences(channel, day, statement_id)
+    row = _write(channel, day, sums, now)
+    _write_breaks(row.id, found, now)
+    agreed = sums.equal and not _open_breaks([row.id])
+    row.state = "agreed" if agreed else "breaks"
+    db.session.flush()
+    return row
+
+
+def _kept(channel: str, day: date) -> Reconciliation | None:
+    query = sa.select(Reconciliation).where(
+        Reconciliation.channel == channel, Reconciliation.day == day
+    )
+    found: Reconciliation | None = db.session.scalar(query)
+    return found
+
+
+def _write(channel: str, day: date, sums: Sums, now: datetime) -> Reconciliation:
+    values = {
+        "state": "breaks",
+        "checked_at": now,
+        "ledger_fen": sums.ledger_fen,
+        "channel_fen": sums.channel_fen,
+        "orders_fen": sums.orders_fen,
+        "fee_fen": sums.fee_fen,
+        "payments": sums.payments,
+        "refunds": sums.refunds,
+    }
+    statement = insert(Reconciliation).values(channel=channel, day=day, **values)
+    statement = statement.on_conflict_do_update(index_elements=["channel", "day"], set_=values)
+    returning = statement.returning(Reconciliation)
+    return db.session.scalars(returning, execution_options={"populate_existing": True}).one()
+
+
+def _write_breaks(reconciliation_id: int, found: Sequence[Difference], now: datetime) -> None:
+    """Add what is new; what is gone is resolved by itself, what comes back is open again."""
+    references = [f"{one.kind}:{one.reference}" for one in found]
+    gone = sa.update(Break).where(
+        Break.reconciliation_id == reconciliation_id,
+        Break.resolved_at.is_(None),
+        (Break.kind + ":" + Break.reference).not_in(references),
+    )
+    db.session.execute(gone.values(resolved_at=now, resolution=_BY_ITSELF))
+    if not found:
+        return
+    rows = [
+        {
+            "reconciliation_id": reconciliation_id,
+            "kind": one.kind,
+            "reference": one.reference,
+            "ours_fen": one.ours_fen,
+            "theirs_fen": one.theirs_fen,
+            "suggestion": rules.SUGGESTIONS[one.kind],
+        }
+        for one in found
+    ]
+    statement = insert(Break).values(rows)
+    came_back = Break.resolution == _BY_ITSELF
+    db.session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["reconciliation_id", "kind", "reference"],
+            set_={
+                "ours_fen": statement.excluded.ours_fen,
+                "theirs_fen": statement.excluded.theirs_fen,
+                "resolved_at": sa.case((came_back, None), else_=Break.resolved_at),
+                "resolution": sa.case((came_back, None), else_=Break.resolution),
+            },
+        )
+    )
+
+
+_BY_ITSELF = "再次对账时已相符"
+
+
+def _open_breaks(reconciliation_ids: Sequence[int]) -> list[Break]:
+    query = sa.select(Break).where(
+        Break.reconciliation_id.in_(reconciliation_ids), Break.resolved_at.is_(None)
+    )
+    query = query.order_by(Break.id).execution_options(populate_existing=True)
+    return list(db.session.scalars(query))
+
+
+def _unexplained(unequal: Sequence[Reconciliation]) -> bool:
+    """Whether a day's sums differ without any difference a person has explained."""
+    explained = sa.select(Break.reconciliation_id).where(
+        Break.reconciliation_id.in_([row.id for row in unequal]),
+        Break.resolution.is_not(None),
+        Break.resolution != _BY_ITSELF,
+    )
+    return {row.id for row in unequal} != set(db.session.scalars(explained))
+
+
+def _statement_id(channel: str, day: date) -> int:
+    statement = kept_statement(channel, day)
+    return statement.id if statement else 0
+
+
+def _close(
+    day: date,
+    staff_id: int | None,
+    reason: str | None,
+    open_breaks: Sequence[Break],
+    now: datetime,
+) -> FinanceDay:
+    summary = {row["channel"]: _frozen(row) for row in day_summary(day)["channels"]}
+    closed = FinanceDay(day=day, closed_at=now, closed_by=staff_id, reason=reason, summary=summary)
+    db.session.add(closed)
+    actor = Principal("staff", staff_id) if staff_id else None
+    audit(
+        "cashier.day_closed",
+        "finance_day",
+        day,
+        actor,
+        now=now,
+        reason=reason,
+        open_breaks=[b.reference for b in open_breaks],
+    )
+    db.session.flush()
+    return closed
+
+
+def _frozen(summary: dict[str, Any]) -> dict[str, Any]:
+    """The figures a closed day keeps."""
+    names = ("state", "ledger_fen", "channel_fen", "orders_fen", "fee_fen", "payments", "refunds")
+    return {name: summary[name] for name in names} | {"sha1": summary["statement_sha1"]}
+
+
+def _channel_summary(channel: str, day: date) -> dict[str, Any]:
+    statement, kept = kept_statement(channel, day), _kept(channel, day)
+    figures: Any = kept or matching.sums(channel, day, statement.id if statement else 0)
+    names = ("ledger_fen", "channel_fen", "orders_fen", "fee_fen", "payments", "refunds")
+    return {
+        "channel": channel,
+        "state": kept.state if kept else "unchecked",
+        "checked_at": kept.checked_at if kept else None,
+        "statement_fetched_at": statement.fetched_at if statement else None,
+        "statement_sha1": statement.sha1 if statement else None,
+        "statement_rows": statement.rows if statement else None,
+        **{name: getattr(figures, name) for name in names},
+        "breaks": _breaks_view(kept.id) if kept else [],
+        **_pending(channel),
+    }
+
+
+def _breaks_view(reconciliation_id: int) -> list[dict[str, Any]]:
+    names = ["id", "kind", "reference", "ours_fen", "theirs_fen", "suggestion", "owner"]
+    names += ["resolved_at", "resolution"]
+    query = sa.select(Break).where(Break.reconciliation_id == reconciliation_id)
+    rows = db.session.scalars(query.order_by(Break.resolved_at.is_not(None), Break.id))
+    return [{name: getattr(row, name) for name in names} for row in rows]
+
+
+def _pending(channel: str) -> dict[str, int]:
+    """What of a channel still waits, now: money in suspense, parked orders, stuck refunds."""
+    parked = sa.select(sa.func.count()).where(
+        PaymentOrder.channel == channel, PaymentOrder.state == "parked"
+    )
+    stuck = (
+        sa.select(sa.func.count())
+        .select_from(Refund)
+        .join(PaymentOrder, PaymentOrder.id == Refund.order_id)
+        .where(PaymentOrder.channel == channel, Refund.state.in_(("failed", "closed", "abnormal")))
+    )
+    return {
+        "suspense_fen": -ledger.balance_fen(chart.suspense(channel).code),
+        "parked_orders": int(db.session.scalar(parked) or 0),
+        "stuck_refunds": int(db.session.scalar(stuck) or 0),
+    }

@@ -1,0 +1,127 @@
+"""A channel's daily statement, fetched and kept once: the file as it came, and its rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import date, datetime
+
+import sqlalchemy as sa
+
+from backend.base.db import db
+from backend.base.errors import Problem
+from backend.cashier import rules
+from backend.cashier.channels import channel_for, parse_statement
+from backend.cashier.models import Statement
+from backend.people.service import audit
+from payments.channel import ChannelError
+from payments.statement import RowKind, StatementError, StatementRow
+
+_COPY = """
+COPY statement_line (statement_id, seq, kind, at, transaction_id, out_trade_no, out_refund_no,
+                     amount_fen, fee_fen) FROM STDIN
+"""
+# Beyond this many new rows the planner has to be told what has come.
+_ANALYZE_ROWS = 5_000
+
+
+def fetch_statement(channel: str, day: date, now: datetime) -> Statement:
+    """Fetch a day's statement and keep it; the same file again is the same row.
+
+    Ends the caller's transaction before it asks the channel, and leaves its own to be committed.
+    A day on which the channel knows of nothing is an empty statement.  Problems:
+    statement_not_ready, statement_broken (with the lines), statement_changed (a different file
+    was kept earlier; that one stands), channel_unavailable.
+    """
+    if not rules.day_is_over(day, now):
+        raise Problem("statement_not_ready")
+    data = _download(channel, day, now)
+    sha1 = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    _one_at_a_time(channel, day)
+    kept = kept_statement(channel, day)
+    if kept is None:
+        return _keep(channel, day, data, sha1, now)
+    if kept.sha1 != sha1:
+        _note_change(kept, sha1, now)
+        raise Problem("statement_changed")
+    return kept
+
+
+def kept_statement(channel: str, day: date) -> Statement | None:
+    """The statement kept for a day, if any."""
+    query = sa.select(Statement).where(Statement.channel == channel, Statement.day == day)
+    found: Statement | None = db.session.scalar(query)
+    return found
+
+
+def _download(channel: str, day: date, now: datetime) -> bytes:
+    gateway = channel_for(channel)
+    db.session.commit()  # no transaction is held while the channel is asked
+    try:
+        return gateway.download_statement(day)
+    except ChannelError as error:
+        if error.code == "no_statement" and rules.statement_ready(day, now):
+            return b""
+        if error.code in ("no_statement", "statement_creating"):
+            raise Problem("statement_not_ready") from error
+        raise Problem("channel_unavailable", f"取对账单失败：{error}") from error
+
+
+def _one_at_a_time(channel: str, day: date) -> None:
+    """Two people fetching at once keep one file: the second waits for the first's commit."""
+    key = sa.func.hashtextextended(f"statement:{channel}:{day}", 0)
+    db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+
+
+def _keep(channel: str, day: date, data: bytes, sha1: str, now: datetime) -> Statement:
+    rows = _parse(channel, data)
+    made = Statement(channel=channel, day=day, fetched_at=now, sha1=sha1, file=data, rows=len(rows))
+    db.session.add(made)
+    db.session.flush()
+    _copy(made.id, rows)
+    if len(rows) > _ANALYZE_ROWS:
+        db.session.execute(sa.text("ANALYZE statement_line"))
+    return made
+
+
+def _parse(channel: str, data: bytes) -> list[StatementRow]:
+    if not data:
+        return []
+    try:
+        return parse_statement(channel, data).rows
+    except StatementError as error:
+        shown = [f"第 {p.line} 行 {p.code}: {p.reason}" for p in error.problems[:5]]
+        detail = f"对账单内容有误，未入库（{len(error.problems)} 处）：" + "；".join(shown)
+        raise Problem("statement_broken", detail) from error
+
+
+def _copy(statement_id: int, rows: Iterable[StatementRow]) -> None:
+    """Rows through COPY in the session's own transaction.
+
+    What of an amount never reaches us (a coupon the merchant pays for) counts as fee.
+    """
+    raw = db.session.connection().connection.driver_connection
+    assert raw is not None
+    with raw.cursor() as cursor, cursor.copy(_COPY) as copy:
+        for seq, row in enumerate(rows, 1):
+            lost_fen = row.amount_fen - row.settled_fen
+            paid = row.kind is RowKind.PAYMENT
+            copy.write_row(
+                (
+                    statement_id,
+                    seq,
+                    row.kind.value,
+                    row.trade_time,
+                    row.transaction_id,
+                    row.out_trade_no,
+                    row.out_refund_no or None,
+                    row.amount_fen,
+                    row.fee_fen + (lost_fen if paid else -lost_fen),
+                )
+            )
+
+
+def _note_change(kept: Statement, sha1: str, now: datetime) -> None:
+    reference = f"{kept.channel}:{kept.day}"
+    audit("cashier.statement_changed", "statement", reference, None, now=now, new_sha1=sha1)
+    db.session.commit()
