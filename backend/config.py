@@ -102,6 +102,19 @@ SETTINGS: tuple[Setting, ...] = (
     S("NUAN_TOKEN_DAYS", int, 30, "days a resident or reader stays signed in"),
     S("NUAN_WECHAT_APPID", str, "", "the mini-program's appid", production=True),
     S("NUAN_WECHAT_SECRET", str, "", "the mini-program's secret", secret=True, production=True),
+    S(
+        "NUAN_WECHAT_OA_APPID",
+        str,
+        "",
+        "appid of the official account behind the H5 pages; empty: the mini-program's",
+    ),
+    S(
+        "NUAN_WECHAT_OA_SECRET",
+        str,
+        "",
+        "the official account's secret; empty: the mini-program's",
+        secret=True,
+    ),
     S("NUAN_WECHAT_API_URL", str, "https://api.weixin.qq.com", "the WeChat API's address"),
     S(
         "NUAN_WECHAT_OAUTH_URL",
@@ -198,6 +211,8 @@ def _check(settings: Settings) -> None:
     url = settings.database_url
     if url and urlsplit(url).scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
         raise SettingError("DATABASE_URL must begin with postgresql://; Nuan runs on PostgreSQL")
+    if bool(settings.wechat_oa_appid) != bool(settings.wechat_oa_secret):
+        raise SettingError("give NUAN_WECHAT_OA_APPID and NUAN_WECHAT_OA_SECRET both, or neither")
     if settings.env == "production":
         _check_production(settings)
 

@@ -69,7 +69,9 @@ def resident_of(openid: str, unionid: str | None, now: datetime) -> Resident:
     made = insert(Resident).values(values)
     told = made.excluded.unionid
     news = told.is_not(None) & Resident.unionid.is_distinct_from(told)
-    db.session.execute(made.on_conflict_do_update(["openid"], set_={"unionid": told}, where=news))
+    db.session.execute(
+        made.on_conflict_do_update(index_elements=["openid"], set_={"unionid": told}, where=news)
+    )
     found: Resident = db.session.scalars(db.select(Resident).filter_by(openid=openid)).one()
     return found
 

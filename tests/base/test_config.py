@@ -76,6 +76,7 @@ def test_an_empty_variable_means_the_default() -> None:
         ({"NUAN_ENV": "staging"}, "must be demo, test or production"),
         ({"NUAN_HTTP_PORT": "eighty"}, "NUAN_HTTP_PORT='eighty' must be a whole number"),
         ({"NUAN_RATE_LIMITS": "maybe"}, "must be yes or no"),
+        ({"NUAN_WECHAT_OA_APPID": "wx2"}, "give NUAN_WECHAT_OA_APPID and NUAN_WECHAT_OA_SECRET"),
         ({"DATABASE_URL": "mysql://h/d"}, "DATABASE_URL must begin with postgresql://"),
         ({"NUAN_ENV": "production"}, "set DATABASE_URL, NUAN_SECRET_KEY, NUAN_SEAL_KEY"),
         ({**PRODUCTION, "NUAN_PUBLIC_URL": "http://heat.example.cn"}, "must be https"),
