@@ -1,7 +1,188 @@
-"""Placeholder until the room's first page lands."""
+"""The staff's web pages under /console: rendered here, served from here, nobody else's host.
+
+A page is a view in `finance.py` or `reading.py`, its SQL in `queries.py`, its template under
+`templates/console/`.  Another page is another such view plus a line in `NAVIGATION`.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
 
 from apiflask import APIFlask
+from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from flask_bootstrap import Bootstrap5
+from flask_wtf.csrf import CSRFError, CSRFProtect
+from sqlalchemy.exc import OperationalError
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
+
+from backend.base.db import db
+from backend.base.errors import Problem
+from backend.console import finance, reading, sessions, show
+from backend.people import access
+
+# No inline script or style, no other host: a page that breaks this shows it in the first test.
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'; form-action 'self'"
+)
+SESSION_HOURS = 12  # a working day; after that staff sign in again
+
+# endpoint, title, roles that see it; in the order of the bar
+NAVIGATION = (
+    ("console.finance_day", "日结", frozenset({"finance", "manager"})),
+    ("console.reading_success", "抄表成功率", frozenset({"operator", "manager"})),
+)
+
+# Besides the account's own lock: passwords tried for many accounts from one address.
+SIGN_IN_LIMIT = "30/minute"
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_HTTP_CODES |= {429: "too_many_attempts", 500: "internal"}
+
+log = logging.getLogger("nuan.console")
+csrf = CSRFProtect()
 
 
 def init_app(app: APIFlask) -> None:
-    """Register nothing yet."""
+    """Register the console and what it stands on."""
+    app.config.update(_flask_config())
+    app.static_url_path = "/static"  # below which Bootstrap-Flask serves its copy of Bootstrap
+    Bootstrap5(app)
+    csrf.init_app(app)
+    sessions.init_app(app)
+    app.register_blueprint(_blueprint())
+    for endpoint in ("bootstrap.static", "console.static"):
+        _open(app, endpoint)
+    _limit_sign_in(app)
+    access.signs_in(app, "console", sessions.principal, _refuse)
+
+
+def _open(app: APIFlask, endpoint: str) -> None:
+    """Style sheets and scripts are for anyone; the guard wants it said."""
+    send = app.view_functions[endpoint]
+
+    @access.allow("anyone")
+    def view(**arguments: Any) -> Any:
+        return send(**arguments)
+
+    app.view_functions[endpoint] = view
+
+
+def _limit_sign_in(app: APIFlask) -> None:
+    """With the limiter the API has installed: one store counts for all."""
+    for limiter in app.extensions.get("limiter", ()):
+        limited = limiter.limit(SIGN_IN_LIMIT, methods=["POST"])
+        app.view_functions["console.sign_in"] = limited(app.view_functions["console.sign_in"])
+
+
+def _flask_config() -> dict[str, Any]:
+    return {
+        "BOOTSTRAP_SERVE_LOCAL": True,
+        "PERMANENT_SESSION_LIFETIME": timedelta(hours=SESSION_HOURS),
+        "SESSION_COOKIE_NAME": "nuan_console",
+        "SESSION_COOKIE_PATH": "/console",
+        "WTF_CSRF_CHECK_DEFAULT": False,  # the API signs in by bearer token; see `_begin`
+        "WTF_CSRF_TIME_LIMIT": None,  # as long as the session
+    }
+
+
+def _blueprint() -> Blueprint:
+    blueprint = Blueprint(
+        "console",
+        __name__,
+        url_prefix="/console",
+        template_folder="templates",
+        static_folder="static",
+    )
+    blueprint.before_request(csrf.protect)
+    blueprint.after_request(_headers)
+    show.register(blueprint)
+    blueprint.context_processor(_context)
+    blueprint.register_error_handler(Problem, _problem)
+    blueprint.register_error_handler(CSRFError, _stale_form)
+    blueprint.register_error_handler(HTTPException, _http)
+    blueprint.register_error_handler(OperationalError, _outage)
+    blueprint.register_error_handler(Exception, _unexpected)
+    for module in (sessions, finance, reading):
+        module.register(blueprint)
+    blueprint.add_url_rule("/", "home", _home)
+    blueprint.add_url_rule("/<path:rest>", "nowhere", _nowhere)
+    return blueprint
+
+
+@access.allow("signed_in")
+def _home() -> AnyResponse:
+    """The first page this member of staff has; a reader has none here."""
+    for endpoint, _title, roles in NAVIGATION:
+        if sessions.roles() & roles:
+            return redirect(url_for(endpoint))
+    raise Problem("forbidden", "管理台没有为您的岗位准备的页面；抄表请使用手机端。")
+
+
+@access.allow("signed_in")
+def _nowhere(rest: str) -> AnyResponse:
+    raise Problem("not_found", "没有这个页面。")
+
+
+def _context() -> dict[str, Any]:
+    """What every template may use: the navigation of this person's roles."""
+    held = sessions.roles()
+    links = [
+        {"url": url_for(e), "title": title, "here": request.endpoint == e}
+        for e, title, roles in NAVIGATION
+        if held & roles
+    ]
+    return {"navigation": links, "staff": sessions.current()}
+
+
+def _headers(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["X-Frame-Options"] = "DENY"
+    if request.endpoint != "console.static":
+        response.headers["Cache-Control"] = "no-store"  # shared machines: 'back' shows nothing
+    return response
+
+
+def _refuse(problem: Problem) -> AnyResponse:
+    """Whoever is not signed in is led to the sign-in page; the others are told."""
+    if problem.code != "not_signed_in":
+        return _problem(problem)
+    target = url_for("console.sign_in", next=sessions.local_path())
+    if request.headers.get("HX-Request"):
+        return Response("", 200, {"HX-Redirect": target})  # a fragment cannot hold a sign-in page
+    return redirect(target)
+
+
+def _problem(problem: Problem) -> Response:
+    db.session.rollback()
+    page = render_template("console/problem.html", problem=problem)
+    return Response(page, problem.status)
+
+
+def _stale_form(_error: CSRFError) -> Response:
+    return _problem(Problem("bad_request", "页面停留太久已失效，请返回刷新后重新提交。"))
+
+
+def _http(error: HTTPException) -> AnyResponse:
+    if error.code is None or error.code < 400:
+        return error.get_response()
+    return _problem(Problem(_HTTP_CODES.get(error.code, "bad_request")))
+
+
+def _outage(error: OperationalError) -> Response:
+    log.error("database does not answer", exc_info=error)
+    return _bare(Problem("unavailable"))
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error("unhandled error", exc_info=error)
+    return _bare(Problem("internal"))
+
+
+def _bare(problem: Problem) -> Response:
+    """A page made without asking the database who is signed in: it may be what is broken."""
+    db.session.rollback()
+    template = current_app.jinja_env.get_template("console/problem.html")
+    return Response(template.render(problem=problem, navigation=[], staff=None), problem.status)
