@@ -1,3 +1,4 @@
+import type { Order } from '@/api/types'
 import type { KeyValue } from './storage'
 import { uuid } from './uuid'
 
@@ -9,11 +10,12 @@ interface Attempt {
   key: string
   bills: string
   order: string | null
-  startedAt: number
+  /** After this the key could only meet a closed order. */
+  until: number
 }
 
 const STORE = 'pay.attempt'
-/** A channel order lives two hours at most; a key older than that could only meet a closed one. */
+/** Where no answer came, and so no expiry is known: a channel order lives two hours at most. */
 const LIFETIME_MS = 2 * 3_600_000
 
 const signature = (billIds: number[]) => [...billIds].sort((a, b) => a - b).join(',')
@@ -21,15 +23,17 @@ const signature = (billIds: number[]) => [...billIds].sort((a, b) => a - b).join
 export function attemptKey(storage: KeyValue, billIds: number[], now: number): string {
   const current = storage.read<Attempt>(STORE)
   const bills = signature(billIds)
-  if (current?.bills === bills && now - current.startedAt < LIFETIME_MS) return current.key
+  if (current?.bills === bills && now < current.until) return current.key
   const key = uuid()
-  storage.write(STORE, { key, bills, order: null, startedAt: now } satisfies Attempt)
+  storage.write(STORE, { key, bills, order: null, until: now + LIFETIME_MS } satisfies Attempt)
   return key
 }
 
-export function attemptOrdered(storage: KeyValue, outTradeNo: string): void {
+export function attemptOrdered(storage: KeyValue, order: Order): void {
   const current = storage.read<Attempt>(STORE)
-  if (current) storage.write(STORE, { ...current, order: outTradeNo })
+  if (!current) return
+  const until = Date.parse(order.expires_at) || current.until
+  storage.write(STORE, { ...current, order: order.out_trade_no, until } satisfies Attempt)
 }
 
 /** The order is paid, closed or parked (or was refused): paying again is a new attempt. */

@@ -1,4 +1,4 @@
-import { createOrder } from '@/api'
+import { createOrder, fetchOrder } from '@/api'
 import { ApiError } from '@/api/http'
 import type { ClientPay, OrderCreated } from '@/api/types'
 import { attemptEnded, attemptKey, attemptOrdered } from './attempt'
@@ -13,15 +13,26 @@ export type SheetAnswer = 'done' | 'cancelled'
 /** Refusals after which this attempt's key can lead nowhere. */
 const DEAD_KEY = ['idempotency_key_reused', 'bill_not_payable', 'bills_not_together']
 
-export async function order(billIds: number[]): Promise<OrderCreated> {
+export async function order(billIds: number[], again = true): Promise<OrderCreated> {
   const key = attemptKey(storage, billIds, Date.now())
+  let created: OrderCreated
   try {
-    const created = await createOrder(billIds, key)
-    attemptOrdered(storage, created.order.out_trade_no)
-    return created
+    created = await createOrder(billIds, key)
   } catch (error) {
     if (error instanceof ApiError && DEAD_KEY.includes(error.code)) attemptEnded(storage)
     throw error
+  }
+  attemptOrdered(storage, created.order)
+  if (created.order.state !== 'closed' || !again) return created
+  attemptEnded(storage)
+  return order(billIds, false)
+}
+
+/** After a sheet that failed: if the order is over, the next try must be a new one. */
+export async function settleAttempt(outTradeNo: string): Promise<void> {
+  const current = await fetchOrder(outTradeNo).catch(() => null)
+  if (current && ['paid', 'closed', 'parked'].includes(current.state)) {
+    attemptEnded(storage, outTradeNo)
   }
 }
 

@@ -1,6 +1,6 @@
 import { ref } from 'vue'
 import { ApiError } from '@/api/http'
-import { openSheet, order } from './pay'
+import { openSheet, order, settleAttempt } from './pay'
 
 /** A page's 缴费 button: busy while it works, a sentence when it did not. */
 export function usePay() {
@@ -15,7 +15,10 @@ export function usePay() {
       const created = await order(billIds)
       const result = `/pages/pay-result/index?no=${created.order.out_trade_no}`
       if (created.order.state === 'paid') return void uni.redirectTo({ url: result })
-      const answer = await openSheet(created.client_pay)
+      const answer = await openSheet(created.client_pay).catch(async (thrown) => {
+        await settleAttempt(created.order.out_trade_no)
+        throw thrown
+      })
       if (answer === 'done') return void uni.redirectTo({ url: result })
       message.value = '您取消了支付，没有扣款。需要时可再次缴费。'
     } catch (thrown) {
