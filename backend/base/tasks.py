@@ -7,7 +7,10 @@ transaction that made it necessary committed.  Task functions are registered by 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
 from importlib import import_module
@@ -26,6 +29,8 @@ TASK_MODULES = (
     "backend.cashier.tasks",
     "backend.notices.tasks",
 )
+
+log = logging.getLogger("nuan.tasks")
 
 queue = procrastinate.App(connector=procrastinate.SyncPsycopgConnector())
 _flask: list[Flask] = []
@@ -71,6 +76,50 @@ def defer(
     )
 
 
+def defer_many(name: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Enqueue task `name` once for each row of arguments, in the current session's transaction."""
+    if not rows:
+        return
+    raw = db.session.connection().connection.driver_connection
+    load_tasks()
+    queue.configure_task(name, connection=raw).batch_defer(*rows)
+
+
+# A worker writes its heartbeat every HEARTBEAT_S; one silent for STALLED_S has died.
+HEARTBEAT_S = 5
+STALLED_S = 20
+
+_STALLED = """
+SELECT j.id, j.queueing_lock IS NOT NULL AND EXISTS (
+         SELECT 1 FROM procrastinate_jobs o
+         WHERE o.queueing_lock = j.queueing_lock AND o.status = 'todo') AS superseded
+FROM procrastinate_jobs j LEFT JOIN procrastinate_workers w ON w.id = j.worker_id
+WHERE j.status = 'doing'
+  AND (w.id IS NULL OR w.last_heartbeat < now() - make_interval(secs => :older_than_s))
+ORDER BY j.id FOR UPDATE OF j SKIP LOCKED
+"""
+
+
+def recover_stalled(older_than_s: float = STALLED_S) -> int:
+    """Give the tasks of workers that died back to the queue; how many.  Commits.
+
+    A worker is taken for dead once its heartbeat is `older_than_s` old.  Where the same task (by
+    `once`) already waits again, the dead worker's copy ends as failed.
+    """
+    stalled = db.session.execute(db.text(_STALLED), {"older_than_s": older_than_s}).all()
+    for job_id, superseded in stalled:
+        statement = _GIVE_UP if superseded else _GIVE_BACK
+        db.session.execute(db.text(statement), {"id": job_id})
+    db.session.commit()
+    if stalled:
+        log.warning("tasks of a dead worker given back", extra={"count": len(stalled)})
+    return len(stalled)
+
+
+_GIVE_BACK = "SELECT procrastinate_retry_job_v2(:id, now(), NULL, NULL, NULL)"
+_GIVE_UP = "UPDATE procrastinate_jobs SET status = 'failed' WHERE id = :id"
+
+
 def _waiting(once: str) -> bool:
     found = db.session.execute(
         db.text("SELECT 1 FROM procrastinate_jobs WHERE queueing_lock = :once AND status = 'todo'"),
@@ -98,14 +147,44 @@ def apply_schema(url: str) -> None:
 
 
 def run_worker(url: str, *, wait: bool, concurrency: int) -> None:
-    """Take tasks until told to stop (or, without `wait`, until the queue is empty)."""
+    """Take tasks until told to stop (or, without `wait`, until the queue is empty).
+
+    What workers that died had begun is given back to the queue, at the start and ever after.
+    """
     load_tasks()
     connector = procrastinate.PsycopgConnector(conninfo=url, min_size=1, max_size=concurrency + 2)
-    with queue.replace_connector(connector) as app:
+    with _recovering(wait), queue.replace_connector(connector) as app:
         app.run_worker(
             wait=wait,
             concurrency=concurrency,
             install_signal_handlers=wait,
             delete_jobs="successful",
             fetch_job_polling_interval=2,
+            update_heartbeat_interval=HEARTBEAT_S,
+            stalled_worker_timeout=STALLED_S,
         )
+
+
+@contextmanager
+def _recovering(wait: bool) -> Iterator[None]:
+    """Recover stalled tasks in the background while the block runs."""
+    stop = threading.Event()
+    thread = threading.Thread(target=_recover_until, args=(stop,), name="recover", daemon=True)
+    if wait:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        if wait:
+            thread.join()
+
+
+def _recover_until(stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            with _flask[0].app_context():
+                recover_stalled()
+        except Exception:
+            log.exception("could not look for stalled tasks")
+        stop.wait(STALLED_S / 2)

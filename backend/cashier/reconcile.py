@@ -50,9 +50,9 @@ def close_day(day: date, staff_id: int | None, reason: str | None, now: datetime
 
     Commits the statements and what was found; the close itself is left to the caller.
 
-    Statements not fetched yet are fetched.  Open differences need a reason and a member of staff who
-    signs it.  Closing a closed day changes nothing.  Problems: day_not_over, day_has_breaks, those
-    of fetch_statement.
+    Statements not fetched yet are fetched.  Open differences need a reason and a member of staff
+    who signs it.  Closing a closed day changes nothing.  Problems: day_not_over, day_has_breaks,
+    those of fetch_statement.
     """
     if not rules.day_is_over(day, now):
         raise Problem("day_not_over")
