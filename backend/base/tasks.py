@@ -95,7 +95,7 @@ SELECT j.id, j.queueing_lock IS NOT NULL AND EXISTS (
          WHERE o.queueing_lock = j.queueing_lock AND o.status = 'todo') AS superseded
 FROM procrastinate_jobs j LEFT JOIN procrastinate_workers w ON w.id = j.worker_id
 WHERE j.status = 'doing'
-  AND (w.id IS NULL OR w.last_heartbeat < now() - make_interval(secs => :older_than_s))
+  AND (w.id IS NULL OR w.last_heartbeat < clock_timestamp() - make_interval(secs => :older_than_s))
 ORDER BY j.id FOR UPDATE OF j SKIP LOCKED
 """
 
@@ -116,7 +116,7 @@ def recover_stalled(older_than_s: float = STALLED_S) -> int:
     return len(stalled)
 
 
-_GIVE_BACK = "SELECT procrastinate_retry_job_v2(:id, now(), NULL, NULL, NULL)"
+_GIVE_BACK = "SELECT procrastinate_retry_job_v2(:id, clock_timestamp(), NULL, NULL, NULL)"
 _GIVE_UP = "UPDATE procrastinate_jobs SET status = 'failed' WHERE id = :id"
 
 
