@@ -19,7 +19,7 @@ from flask import Flask
 
 from backend.allocation import tasks as closing_tasks
 from backend.base import tasks
-from backend.base.clock import SHANGHAI, add_months, business_day, month_start
+from backend.base.clock import SHANGHAI, business_day, month_start
 from backend.base.db import db
 from backend.billing import tasks as billing_tasks
 from backend.cashier import tasks as cashier_tasks
@@ -51,9 +51,9 @@ class Jobs:
         )
 
     def issue_bills(self) -> None:
-        """Enqueue last month's bills; a household that has its bill is passed over."""
+        """Enqueue what has not been billed up to the end of last month."""
         first = month_start(business_day(self.clock.now()))
-        self._run(lambda: billing_tasks.defer_issue(add_months(first, -1), first), "issue_bills")
+        self._run(lambda: billing_tasks.defer_issue(first), "issue_bills")
 
     def remind(self) -> None:
         """Queue the overdue reminders that are due."""

@@ -158,11 +158,11 @@ def _post(bill: Bill, now: datetime) -> None:
 def _households(
     building_id: int, utility: str, period_from: date, period_to: date
 ) -> Sequence[Household]:
-    """The building's households that do not have this bill yet."""
+    """The building's households no day of whose period has been billed yet."""
     billed = sa.select(Bill.household_id).where(
         Bill.utility == utility,
-        Bill.period_from == period_from,
-        Bill.period_to == period_to,
+        Bill.period_from < period_to,
+        Bill.period_to > period_from,
         Bill.state != "reversed",
     )
     return db.session.scalars(

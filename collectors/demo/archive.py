@@ -30,8 +30,8 @@ from collectors.simulator.replay import paper18
 from collectors.simulator.town import BusSpec, MeterSpec, Town
 
 NAMES = {
-    "A": ("暖阳里 1 号楼", "道里区暖阳里小区 1 号楼"),
-    "B": ("暖阳里 2 号楼", "道里区暖阳里小区 2 号楼"),
+    "A": ("暖阳里 1 号楼", "道里区暖阳路 8 号"),
+    "B": ("暖阳里 2 号楼", "道里区暖阳路 8 号"),
 }
 ACCOUNT_PREFIX = {"A": "2600101", "B": "2600102"}
 

@@ -17,7 +17,7 @@ import requests
 from flask import Flask
 
 from backend import app_from_environment, config
-from backend.base import postgres, schema
+from backend.base import logs, postgres, schema
 from backend.base.db import db
 from collectors.demo import load, payments
 from collectors.demo.people import PEOPLE, STAFF, STAFF_PASSWORD
@@ -114,6 +114,7 @@ class Demo:
         self._say("启动数据库")
         os.environ["DATABASE_URL"] = postgres.database_url(settings)
         app = app_from_environment(web_pages=False)
+        logs.configure("WARNING")  # this terminal is for the person; the parts log to files
         with app.app_context():
             self._fill(app)
             db.session.remove()
@@ -173,7 +174,12 @@ class Demo:
         template = {
             "template_id": load.TEMPLATE,
             "title": "缴费逾期提醒",
-            "fields": ["thing1", "amount2", "date3", "thing4"],
+            "fields": {
+                "thing1": "用热地址",
+                "amount2": "欠费金额",
+                "date3": "应缴日期",
+                "thing4": "温馨提示",
+            },
         }
         people = [
             {

@@ -9,7 +9,7 @@ from backend.allocation.models import AllocationRun
 from backend.base.clock import day_start
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.billing import explain, service
+from backend.billing import explain, service, tasks
 from backend.billing.models import Bill
 from backend.ledger import chart
 from backend.ledger import service as ledger
@@ -146,3 +146,31 @@ def test_a_price_change_inside_the_period_is_refused_with_what_to_do(heat):
     with pytest.raises(Problem) as refused:
         service.issue(house.id, "heat", FIRST, LAST, NOON)
     assert refused.value.code == "tariff_missing"
+
+
+def test_no_day_is_billed_twice_even_in_another_period(heat):
+    house, _flats = heat
+    service.issue(house.id, "heat", FIRST, FIRST + timedelta(days=1), NOON)
+    assert service.issue(house.id, "heat", FIRST, LAST, NOON).bills == []
+
+
+def queued():
+    rows = db.session.execute(
+        sa.text("SELECT args FROM procrastinate_jobs WHERE task_name = 'billing.issue'")
+    )
+    return [row.args for row in rows]
+
+
+def test_bills_are_due_from_where_the_last_ones_ended(heat):
+    house, _flats = heat
+    until = LAST + timedelta(days=5)
+    service.issue(house.id, "heat", FIRST, LAST, NOON)
+    assert tasks.defer_issue(until) == 1
+    (args,) = queued()
+    assert (args["period_from"], args["period_to"]) == (str(LAST), str(until))
+
+
+def test_what_was_billed_to_the_end_is_not_due_again(heat):
+    house, _flats = heat
+    service.issue(house.id, "heat", FIRST, LAST, NOON)
+    assert tasks.defer_issue(LAST) == 0
