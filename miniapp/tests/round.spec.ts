@@ -4,7 +4,15 @@ import type { ReaderMeter } from '@/api/types'
 import { useReadings } from '@/stores/readings'
 import { useSession } from '@/stores/session'
 import type { QueuedReading } from '@/utils/queue'
-import { counts, matches, select, stateOf, withQueue } from '@/utils/round'
+import {
+  counts,
+  failureText,
+  matches,
+  progress,
+  select,
+  stateOf,
+  withQueue
+} from '@/utils/round'
 
 const meter = (id: number, over: Partial<ReaderMeter> = {}): ReaderMeter => ({
   id,
@@ -37,6 +45,18 @@ describe('today’s round', () => {
     const meters = withQueue([meter(1), meter(2), meter(3)], [queued(1), queued(2, refused)])
     expect(meters.map(stateOf)).toEqual(['read', 'failed', 'missing'])
     expect(counts(meters)).toEqual({ missing: 1, failed: 1, read: 1, all: 3 })
+  })
+
+  it('counts the meters read by wire, which the list leaves out, and those waiting here', () => {
+    const day = { day: '2026-11-20', total: 90, read: 80, missing: 10, meters: [] }
+    const meters = withQueue([meter(1), meter(2, { state: 'read' })], [queued(1), queued(2)])
+    expect(progress(day, meters)).toEqual({ read: 81, total: 90 })
+  })
+
+  it('says why a meter failed in words, never in code', () => {
+    expect(failureText('timeout')).toBe('自动抄表失败：没有应答')
+    expect(failureText('E_17')).toBe('自动抄表失败')
+    expect(failureText(null)).toBe('自动抄表失败')
   })
 
   it('is searched by place as people type it, by meter and by account', () => {

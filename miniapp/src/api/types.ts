@@ -31,7 +31,8 @@ export interface ResidentSession {
 
 export interface StaffSession {
   token: string
-  role: 'reader'
+  /** 'reader', or what a member of staff who reads no meters is. */
+  role: string
   name: string
   expires_at: string
 }
@@ -123,6 +124,7 @@ export interface Bill {
   utility: Utility
   title: string
   period_from: string
+  /** The first day no longer billed. */
   period_to: string
   amount_fen: number
   paid_fen: number
@@ -175,9 +177,11 @@ export interface ReadingProof {
   id: number
   meter_address: string
   read_at: string
-  register: number
+  register: number | null
   unit: Unit
   source: string
+  /** What came over the wire, hexadecimal; null where a person typed it. */
+  frame: string | null
 }
 
 export interface Explanation {

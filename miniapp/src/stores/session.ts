@@ -1,6 +1,6 @@
 import { defineStore } from 'pinia'
 import { fetchMe, signInStaff, signInWechat, signOut, type WechatVia } from '@/api'
-import { useCredentials } from '@/api/http'
+import { ApiError, useCredentials } from '@/api/http'
 import type { Household, ResidentSession, Role, StaffSession } from '@/api/types'
 import { comeBack, HOME, leaveForSignIn, READER_HOME } from '@/utils/routes'
 import { storage } from '@/utils/storage'
@@ -45,9 +45,13 @@ export const useSession = defineStore('session', {
       this.start(await signInWechat(code, via), '')
     },
     async enterStaff(login: string, password: string) {
-      this.start(await signInStaff(login, password), login)
+      const session = await signInStaff(login, password)
+      if (session.role !== 'reader') {
+        throw new ApiError(403, 'forbidden', '这个账号不是抄表员，请从员工后台登录。')
+      }
+      this.start({ ...session, role: 'reader' }, login)
     },
-    start(session: ResidentSession | StaffSession, login: string) {
+    start(session: ResidentSession | (StaffSession & { role: 'reader' }), login: string) {
       const households = session.role === 'resident' ? session.households : []
       const name = session.role === 'reader' ? session.name || login : ''
       const householdId = households.some((one) => one.id === this.householdId)

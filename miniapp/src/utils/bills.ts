@@ -1,5 +1,5 @@
 import type { Bill } from '@/api/types'
-import { dayOf, dayText, dueText } from './dates'
+import { addDays, dayOf, dayText, dueText, periodText } from './dates'
 
 export interface Tone {
   /** A class of base.scss's .chip */
@@ -8,6 +8,10 @@ export interface Tone {
 }
 
 export const isPayable = (bill: Bill) => bill.state === 'due' || bill.state === 'overdue'
+/** A bill's `period_to` is the first day no longer billed; people are told the last one. */
+export const billPeriod = (bill: Bill) =>
+  periodText(bill.period_from, addDays(bill.period_to, -1))
+
 export const owedFen = (bill: Bill) => Math.max(0, bill.amount_fen - bill.paid_fen)
 export const sumOwedFen = (bills: Bill[]) => bills.reduce((sum, bill) => sum + owedFen(bill), 0)
 

@@ -66,11 +66,16 @@ const DAY_FLAGS: Record<string, string> = {
   estimated: '估算',
   interpolated: '估算',
   gap: '有缺测',
-  missing: '缺测',
-  replaced: '换表',
+  not_closed: '未结算',
+  fewer_than_two_readings: '缺测',
+  stale_boundary: '零点缺测',
+  negative_delta: '读数倒退',
   meter_replaced: '换表',
   rollover: '表满归零',
-  no_flow: '无流量'
+  'substituted:building_mean_per_area': '按均值补',
+  'substituted:neighbours_mean': '按邻居补',
+  'substituted:last_period': '按上期补',
+  whole_building_by_area: '按面积摊'
 }
 export const dayFlagTexts = (flags: string[]) =>
   [...new Set(flags.map((flag) => DAY_FLAGS[flag]).filter(Boolean))]

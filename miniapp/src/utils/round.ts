@@ -1,4 +1,4 @@
-import type { ReaderMeter } from '@/api/types'
+import type { ReaderDay, ReaderMeter } from '@/api/types'
 import type { QueuedReading } from './queue'
 
 export type RoundFilter = 'missing' | 'failed' | 'read' | 'all'
@@ -34,6 +34,25 @@ export function select(meters: RoundMeter[], filter: RoundFilter, search: string
   return meters.filter(
     (meter) => (filter === 'all' || stateOf(meter) === filter) && matches(meter, search)
   )
+}
+
+/** What a collector's code means to the person sent to the meter. */
+const FAILURES: Record<string, string> = {
+  timeout: '没有应答',
+  no_answer: '没有应答',
+  checksum: '应答有误码',
+  structure: '应答无法识别',
+  offline: '采集器不在线'
+}
+export const failureText = (code: string | null) =>
+  `自动抄表失败${code && FAILURES[code] ? `：${FAILURES[code]}` : ''}`
+
+/** The whole round: the list leaves out what was read by wire, the day's figures do not. */
+export function progress(day: ReaderDay, meters: RoundMeter[]): { read: number; total: number } {
+  const waiting = meters.filter(
+    (meter) => meter.state !== 'read' && meter.queued && !meter.queued.conflict
+  )
+  return { read: day.read + waiting.length, total: Math.max(day.total, meters.length) }
 }
 
 export function counts(meters: RoundMeter[]): Record<RoundFilter, number> {
