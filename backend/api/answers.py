@@ -6,16 +6,18 @@ import json
 from datetime import date, datetime
 from typing import Any
 
-from flask import Response, current_app, g
+from flask import Response, current_app, request
 
 from backend.base.clock import business_day
+
+_NOW = "nuan.now"
 
 
 def now() -> datetime:
     """The instant of this request: the application's clock, read once."""
-    if "now" not in g:
-        g.now = current_app.extensions["nuan_clock"].now()
-    found: datetime = g.now
+    if _NOW not in request.environ:
+        request.environ[_NOW] = current_app.extensions["nuan_clock"].now()
+    found: datetime = request.environ[_NOW]
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from apiflask import APIFlask
 from flask import current_app
 
+from backend.api.fields import MAX_ID
 from backend.api.outs import ProblemOut
 from backend.people.access import declared
 
@@ -40,6 +41,20 @@ def init_app(app: APIFlask) -> None:
 
     app.security_schemes = {"token": {"type": "http", "scheme": "bearer"}}
     app.spec_processor(_finish)
+    _leave_out_pages(app)
+
+
+def _leave_out_pages(app: APIFlask) -> None:
+    """Blueprints of pages are no APIBlueprints, which APIFlask 3.1 stumbles over: tell it so."""
+    spec = app.view_functions["openapi.spec"]
+
+    def view() -> Any:
+        for blueprint in app.blueprints.values():
+            if not hasattr(blueprint, "enable_openapi"):
+                blueprint.enable_openapi = False  # type: ignore[attr-defined]
+        return spec()
+
+    app.view_functions["openapi.spec"] = view
 
 
 def _finish(spec: dict[str, Any]) -> dict[str, Any]:
@@ -50,6 +65,7 @@ def _finish(spec: dict[str, Any]) -> dict[str, Any]:
             operation["x-allow"] = sorted(who)
             _refusals(operation, ("401", "Nobody is signed in"), ("403", "Not for this role"))
         _as_problems(operation)
+        _typed_ids(operation)
     return spec
 
 
@@ -87,3 +103,10 @@ def _as_problems(operation: dict[str, Any]) -> None:
             response["content"] = {
                 "application/problem+json": response["content"]["application/json"]
             }
+
+
+def _typed_ids(operation: dict[str, Any]) -> None:
+    """APIFlask reads <int:id> but not <int(max=...):id>: say that ids are whole numbers."""
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path" and parameter["name"].endswith("_id"):
+            parameter["schema"] = {"type": "integer", "minimum": 0, "maximum": MAX_ID}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from flask import Flask, current_app, g, request
+from flask import Flask, current_app, request
 
 from backend.base.errors import Problem
 from backend.people.models import ROLES
@@ -34,6 +34,7 @@ OPEN_ENDPOINTS = frozenset(
     }
 )
 _KEY = "nuan_access"
+_WHO = "nuan.principal"  # in the request's own environ: `g` may outlive it in tests and shells
 
 View = TypeVar("View", bound=Callable[..., Any])
 Resolver = Callable[[], Principal | None]
@@ -88,7 +89,7 @@ def signs_in(
 
 def principal() -> Principal:
     """Who asks; Problem not_signed_in where nobody is."""
-    found: Principal | None = g.get("principal")
+    found: Principal | None = request.environ.get(_WHO)
     if found is None:
         raise Problem("not_signed_in")
     return found
@@ -110,8 +111,8 @@ def _check() -> Any:
         return None
     door: Door = current_app.extensions[_KEY].get(request.blueprint or "", _BEARER)
     try:
-        g.principal = door.resolve()
-        _admit(g.principal, who)
+        found = request.environ[_WHO] = door.resolve()
+        _admit(found, who)
     except Problem as problem:
         if door.refuse is None:
             raise

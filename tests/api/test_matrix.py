@@ -1,0 +1,189 @@
+"""Every route for everybody who may stand in front of it, and the right answer for each.
+
+A route that is not in the table fails: whoever adds one says here who gets what.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from backend.people import access
+from tests import builders
+from tests.api.conftest import household_of
+from tests.console.conftest import post as fill_in
+
+WHO = ("anonymous", "owner", "stranger", "reader", "finance", "operator", "manager")
+
+# Answers in the order of WHO.
+OPEN = (200,) * 7
+NONE_SUCH = (404,) * 7  # open to all; the file asked for is not there
+MINE = (401, 200, 404, 403, 403, 403, 403)  # the owner's; a stranger is told there is no such thing
+RESIDENTS = (401, 200, 200, 403, 403, 403, 403)
+READERS = (401, 403, 403, 200, 403, 403, 403)
+SIGN_IN = 302  # the console leads whoever is not signed in to its sign-in page
+STOPPED = 400  # let in by role, stopped for want of a form's CSRF token
+
+I = "<int(max=9223372036854775807):"  # noqa: E741
+TABLE: dict[tuple[str, str], tuple[int, ...]] = {
+    ("GET", "/"): OPEN,
+    ("GET", "/assets/<path:name>"): NONE_SUCH,
+    ("GET", "/static/<path:name>"): NONE_SUCH,
+    ("GET", "/healthz"): OPEN,
+    ("GET", "/readyz"): OPEN,
+    ("GET", "/metrics"): OPEN,
+    ("GET", "/docs"): OPEN,
+    ("GET", "/docs/oauth2-redirect"): OPEN,
+    ("GET", "/openapi.json"): OPEN,
+    ("GET", "/api/v1/config"): OPEN,
+    ("POST", "/api/v1/session/wechat"): (401,) * 7,  # the code is made up
+    ("POST", "/api/v1/session/staff"): (401,) * 7,  # the password is wrong
+    ("DELETE", "/api/v1/session"): (401, *(204,) * 6),
+    ("GET", "/api/v1/me"): (401, 200, 200, 200, 403, 403, 403),
+    ("POST", "/api/v1/me/households"): (401, 422, 422, 403, 403, 403, 403),  # no proof
+    ("POST", "/api/v1/me/subscriptions"): RESIDENTS,
+    ("GET", f"/api/v1/households/{I}household_id>/home"): MINE,
+    ("GET", f"/api/v1/households/{I}household_id>/temperature"): MINE,
+    ("GET", f"/api/v1/households/{I}household_id>/consumption"): MINE,
+    ("GET", f"/api/v1/households/{I}household_id>/bills"): MINE,
+    ("GET", f"/api/v1/bills/{I}bill_id>"): MINE,
+    ("GET", f"/api/v1/bills/{I}bill_id>/explain"): MINE,
+    ("POST", "/api/v1/orders"): (401, 201, 404, 403, 403, 403, 403),
+    ("GET", "/api/v1/orders/<string(maxlength=64):out_trade_no>"): MINE,
+    ("GET", "/api/v1/reader/today"): READERS,
+    ("POST", "/api/v1/reader/readings"): (401, 403, 403, 201, 403, 403, 403),
+    ("POST", "/webhooks/wechatpay"): (400,) * 7,  # nobody signed it
+    ("GET", "/console/"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 302, 302, 302),
+    ("GET", "/console/<path:rest>"): (SIGN_IN, SIGN_IN, SIGN_IN, 404, 404, 404, 404),
+    ("GET", "/console/sign-in"): (200, 200, 200, 302, 302, 302, 302),
+    ("POST", "/console/sign-in"): (STOPPED,) * 7,
+    ("POST", "/console/sign-out"): (SIGN_IN, SIGN_IN, SIGN_IN, *(STOPPED,) * 4),
+    ("GET", "/console/static/<path:filename>"): NONE_SUCH,
+    ("GET", "/bootstrap/static/<path:filename>"): NONE_SUCH,
+    ("GET", "/console/finance"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 200, 403, 200),
+    ("POST", "/console/finance/<day>/close"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, STOPPED, 403, 403),
+    ("POST", "/console/finance/<day>/statement"): (
+        *(SIGN_IN, SIGN_IN, SIGN_IN),
+        *(403, STOPPED, 403, 403),
+    ),
+    ("GET", "/console/reading"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 200, 200),
+    ("GET", "/console/reading/live"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 200, 200),
+    # Last, because the owner's household is bound no more after it.
+    ("DELETE", f"/api/v1/me/households/{I}household_id>"): (401, 204, 404, 403, 403, 403, 403),
+}
+
+DAYS = "?day_from=2026-11-01&day_to=2026-11-02"
+QUERIES = {"temperature": DAYS, "consumption": DAYS}
+
+
+@pytest.fixture
+def town(merchant):
+    """A household with a bill, an order and a meter, and somebody of every kind."""
+    owner = household_of("alice")
+    bill = builders.make_bill(owner.household, 12345)
+    other = builders.make_bill(owner.household, 500, utility="water")
+    meter = builders.make_meter(owner.building, owner.household, kind="gas")
+    people = {"owner": owner.resident, "stranger": builders.make_resident("charlie")}
+    for role in ("reader", "finance", "operator", "manager"):
+        people[role] = builders.make_staff(role, roles=[role])
+    ordered = merchant.test_client().post(
+        "/api/v1/orders",
+        json={"bill_ids": [other.id]},
+        headers={**owner.headers, "Idempotency-Key": "key-of-the-town"},
+    )
+    names = {
+        "household_id": owner.household.id,
+        "bill_id": bill.id,
+        "out_trade_no": ordered.json["order"]["out_trade_no"],
+        "day": "2026-11-19",
+        **dict.fromkeys(("name", "filename", "rest"), "nothing-of-that-name"),
+    }
+    return SimpleNamespace(app=merchant, people=people, names=names, bill=bill, meter=meter)
+
+
+def body_of(town, path):
+    """A body that would be accepted of somebody who may, and refused for its content at worst."""
+    bodies = {
+        "/api/v1/session/wechat": {"code": "made-up", "via": "mini_program"},
+        "/api/v1/session/staff": {"login": "nobody", "password": "wrong"},
+        "/api/v1/me/households": {
+            "account_no": "A-101",
+            "owner_name": "李四",
+            "phone_last4": "0000",
+        },
+        "/api/v1/me/subscriptions": {"template": "nuan-bill-overdue", "accepted": True},
+        "/api/v1/orders": {"bill_ids": [town.bill.id]},
+        "/api/v1/reader/readings": {
+            "client_id": "6f2c1a34-6c0e-4b8e-9a58-1d1f3f0f1a11",
+            "meter_id": town.meter.id,
+            "register": 1000,
+            "read_at": "2026-11-20T03:30:00Z",
+        },
+    }
+    return bodies.get(path)
+
+
+def url_of(rule, names):
+    """The rule with its parameters filled in."""
+    pieces = rule.replace(">", "<").split("<")
+    path = "".join(p if i % 2 == 0 else str(names[p.split(":")[-1]]) for i, p in enumerate(pieces))
+    return path + QUERIES.get(path.rsplit("/", 1)[-1], "")
+
+
+def ask(town, who, method, rule):
+    """The answer to somebody: staff bring their cookie to the console, and tokens elsewhere.
+
+    In a context of its own, because Flask-Login keeps who is signed in for as long as one lasts.
+    """
+    with town.app.app_context():
+        return _ask(town, who, method, rule)
+
+
+def _ask(town, who, method, rule):
+    client = town.app.test_client()
+    person = town.people.get(who)
+    if rule.startswith("/console") and who in ("reader", "finance", "operator", "manager"):
+        fill_in(client, "/console/sign-in", login=who, password="correct horse")
+        headers = {}
+    else:
+        headers = builders.headers_for(person) if person else {}
+    headers["Idempotency-Key"] = f"matrix-{who}"
+    path = url_of(rule, town.names)
+    return client.open(path, method=method, json=body_of(town, path), headers=headers)
+
+
+def routes(app):
+    """(method, rule) of everything the application answers."""
+    return {
+        (method, rule.rule)
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+
+
+def test_the_table_knows_every_route_and_no_other(app):
+    assert routes(app) == set(TABLE)
+    assert access.undeclared(app) == []
+
+
+def test_everybody_gets_the_right_answer_everywhere(town):
+    wrong = []
+    for (method, rule), answers in TABLE.items():
+        for who, expected in zip(WHO, answers, strict=True):
+            status = ask(town, who, method, rule).status_code
+            if status != expected:
+                wrong.append(f"{method} {rule} as {who}: {status}, not {expected}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_consoles_cookie_opens_no_api(town):
+    client = town.app.test_client()
+    fill_in(client, "/console/sign-in", login="reader", password="correct horse")
+    assert client.get("/api/v1/reader/today").status_code == 401
+
+
+def test_a_token_opens_no_console(town):
+    headers = builders.headers_for(town.people["finance"])
+    answer = town.app.test_client().get("/console/finance", headers=headers)
+    assert answer.status_code == SIGN_IN
