@@ -25,6 +25,7 @@ from payments.sandbox.keys import SandboxKeys, ensure_keys
 
 READY_S = 60
 HOST = "127.0.0.1"
+COMPANY = "暖城供热公司"
 
 
 @click.command()
@@ -189,7 +190,7 @@ class Demo:
             }
             for p in PEOPLE
         ]
-        for path, body in (("template", template), ("people", {"people": people})):
+        for path, body in (("template", template), ("people", {"people": people, "merchant": COMPANY})):
             requests.post(
                 f"{self._sandbox}/sandbox/wechat/{path}", json=body, timeout=(3, 8)
             ).raise_for_status()

@@ -73,13 +73,13 @@ def load(town: Town, calendar: Calendar, now: datetime, say: Say) -> int:
 async def _load(town: Town, calendar: Calendar, now: datetime, say: Say) -> int:
     simulated = SimulatedTown(town)
     async with simulated:
-        wires = _wires(simulated)
+        wires = wires_of(simulated)
         try:
             midnights = [day_start(day) for day in [*calendar.days, calendar.today]]
-            count = await _read(simulated, wires, midnights, say, "零点读数")
+            count = await read_moments(simulated, wires, midnights, say, "零点读数")
             steps = [day_start(calendar.replay) + timedelta(seconds=600 * n) for n in range(288)]
             published = {k: v for k, v in wires.items() if k.startswith("A")}
-            count += await _read(simulated, published, steps, say, "公开两日逐点回放")
+            count += await read_moments(simulated, published, steps, say, "公开两日逐点回放")
         finally:
             for session, _ in wires.values():
                 await session.close()
@@ -88,7 +88,7 @@ async def _load(town: Town, calendar: Calendar, now: datetime, say: Say) -> int:
     return count
 
 
-def _wires(simulated: SimulatedTown) -> dict[str, tuple[Session, list[Asked]]]:
+def wires_of(simulated: SimulatedTown) -> dict[str, tuple[Session, list[Asked]]]:
     """bus code -> a session on the simulated bus and the meters known on it."""
     by_code: dict[str, list[Asked]] = {}
     rows = db.session.execute(sa.select(Bus.code, Meter).join(Meter, Meter.bus_id == Bus.id))
@@ -103,7 +103,7 @@ def _wires(simulated: SimulatedTown) -> dict[str, tuple[Session, list[Asked]]]:
     }
 
 
-async def _read(
+async def read_moments(
     simulated: SimulatedTown,
     wires: dict[str, tuple[Session, list[Asked]]],
     moments: list[datetime],
