@@ -44,11 +44,11 @@ test: setup miniapp/node_modules/.installed  ## Run every test; ends with pytest
 	@$(BIN)/pytest -n 2
 
 lint: setup miniapp/node_modules/.installed  ## Check style, types and the import rules
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy backend collectors payments
-	@$(BIN)/lint-imports --no-cache | tail -n +8
-	@$(NODE) npm --prefix miniapp run --silent type-check
+	@failed=; for check in "ruff check ." "ruff format --check --output-format concise ." \
+		"mypy backend collectors payments" "lint-imports --no-cache"; do \
+		echo "==> $$check"; $(BIN)/$$check || failed=yes; done; \
+	echo "==> vue-tsc"; $(NODE) npm --prefix miniapp run --silent type-check || failed=yes; \
+	[ -z "$$failed" ]
 
 bench: setup  ## Measure speed against yardsticks in the same run
 	@$(BIN)/python scripts/bench.py
