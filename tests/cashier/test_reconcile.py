@@ -460,7 +460,7 @@ def nuan(app, database, monkeypatch, clock):
         monkeypatch.setenv(f"NUAN_{name.upper()}", settings.values[name])
     monkeypatch.setenv("DATABASE_URL", database)
     monkeypatch.setenv("NUAN_ENV", "test")
-    monkeypatch.setattr("backend.SystemClock", lambda: clock)
+    monkeypatch.setattr("backend.application.SystemClock", lambda: clock)
     return lambda *words: CliRunner().invoke(cli.finance, words)
 
 
@@ -483,3 +483,23 @@ def test_the_command_refuses_in_one_line(pay, nuan):
     )
     assert nuan("close-day", "--day", "yesterday").exit_code == 2
     assert nuan("close-day", "--staff", "nobody").exit_code == 2
+
+
+def test_numbers_with_odd_characters_are_kept_as_they_are(app, clock, phone):
+    from payments.sandbox.tradebill import BillRow, write_tradebill
+
+    settings = app.extensions["nuan_settings"]
+    odd = "A\\N\tB\\"
+    row = BillRow(
+        clock.now(), settings.wechat_appid, settings.wxpay_mchid, "4200", odd, "o", 5, 0, "", ""
+    )
+
+    class Gateway:
+        def download_statement(self, _day):
+            return write_tradebill([row])
+
+    app.extensions["nuan_channels"] = {"wechat": Gateway()}
+    clock.advance(hours=23)
+    reconcile.fetch_statement("wechat", DAY, clock.now())
+    kept = db.session.query(StatementLine).one()
+    assert (kept.out_trade_no, kept.out_refund_no) == (odd, None)
