@@ -54,7 +54,7 @@ describe('today’s round', () => {
   })
 
   it('says why a meter failed in words, never in code', () => {
-    expect(failureText('timeout')).toBe('自动抄表失败：没有应答')
+    expect(failureText('silent')).toBe('自动抄表失败：没有应答')
     expect(failureText('E_17')).toBe('自动抄表失败')
     expect(failureText(null)).toBe('自动抄表失败')
   })

@@ -38,11 +38,15 @@ export function select(meters: RoundMeter[], filter: RoundFilter, search: string
 
 /** What a collector's code means to the person sent to the meter. */
 const FAILURES: Record<string, string> = {
-  timeout: '没有应答',
-  no_answer: '没有应答',
+  silent: '没有应答',
+  garbled: '应答不完整',
   checksum: '应答有误码',
-  structure: '应答无法识别',
-  offline: '采集器不在线'
+  wrong_address: '应答的不是这块表',
+  wrong_answer: '应答内容不对',
+  refused: '表计拒绝应答',
+  unreadable: '读数无法识别',
+  link_down: '采集器不在线',
+  bad_target: '表计档案有误'
 }
 export const failureText = (code: string | null) =>
   `自动抄表失败${code && FAILURES[code] ? `：${FAILURES[code]}` : ''}`
