@@ -91,7 +91,7 @@ def install(town: Town, start: date, read_every_s: int, template: str) -> None:
 
 
 def _regions() -> Region:
-    company = Region(name="暖城供热公司", kind="company")
+    company = Region(name="暖阳热力有限公司", kind="company")
     db.session.add(company)
     db.session.flush()
     branch = Region(name="道里分公司", kind="branch", parent_id=company.id)

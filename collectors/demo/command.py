@@ -25,7 +25,6 @@ from payments.sandbox.keys import SandboxKeys, ensure_keys
 
 READY_S = 60
 HOST = "127.0.0.1"
-COMPANY = "暖城供热公司"
 
 
 @click.command()
@@ -190,7 +189,10 @@ class Demo:
             }
             for p in PEOPLE
         ]
-        for path, body in (("template", template), ("people", {"people": people, "merchant": COMPANY})):
+        for path, body in (
+            ("template", template),
+            ("people", {"people": people, "merchant": self.settings.company}),
+        ):
             requests.post(
                 f"{self._sandbox}/sandbox/wechat/{path}", json=body, timeout=(3, 8)
             ).raise_for_status()
