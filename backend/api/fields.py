@@ -15,6 +15,8 @@ ID = f"int(max={MAX_ID})"  # of a row, in a path: a longer number is no such pag
 _UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)
 
+Words = dict[str, str | list[Any] | dict[Any, Any]]  # as marshmallow types its messages
+
 _REQUIRED = {"required": "此项必填。", "null": "此项必填。"}
 
 
@@ -24,7 +26,7 @@ class Text(fields.String):
     def __init__(self, low: int = 1, high: int = 100, **more: Any):
         limits = validate.Length(low, high, error=f"请填写 {low} 到 {high} 个字符。")
         checks = [limits, *more.pop("validate", [])]
-        words = {**_REQUIRED, "invalid": "请填写文字。", "invalid_utf8": "请填写文字。"}
+        words: Words = {**_REQUIRED, "invalid": "请填写文字。", "invalid_utf8": "请填写文字。"}
         super().__init__(validate=checks, error_messages=words, **more)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
@@ -39,7 +41,7 @@ class Whole(fields.Integer):
 
     def __init__(self, low: int = 0, high: int = MAX_ID, *, query: bool = False, **more: Any):
         between = validate.Range(low, high, error=f"须在 {low} 到 {high} 之间。")
-        words = {**_REQUIRED, "invalid": "请填写整数。", "too_large": "数字太大。"}
+        words: Words = {**_REQUIRED, "invalid": "请填写整数。", "too_large": "数字太大。"}
         super().__init__(strict=not query, validate=between, error_messages=words, **more)
         self._from_query = query
 
@@ -62,7 +64,7 @@ class BusinessDay(fields.Date):
     """YYYY-MM-DD of this century."""
 
     def __init__(self, **more: Any):
-        words = {**_REQUIRED, "invalid": "日期格式应为 2026-11-20。"}
+        words: Words = {**_REQUIRED, "invalid": "日期格式应为 2026-11-20。"}
         between = validate.Range(_FIRST_DAY, _LAST_DAY, error="日期超出范围。")
         super().__init__(validate=between, error_messages=words, format="iso", **more)
 
@@ -71,7 +73,7 @@ class Moment(fields.AwareDateTime):
     """An ISO 8601 instant with its zone."""
 
     def __init__(self, **more: Any):
-        words = {
+        words: Words = {
             **_REQUIRED,
             "invalid": "时间格式应为 2026-11-20T04:00:00Z。",
             "invalid_awareness": "时间须带时区。",
