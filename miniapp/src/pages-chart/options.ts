@@ -163,6 +163,7 @@ export function temperatureOption(
       type: 'value',
       ...bounds(curves, withRoom ? target : null),
       axisLine: { show: false },
+      axisTick: { show: false },
       splitLine: { lineStyle: { color: GRID } },
       axisLabel: { ...axisText(scale), formatter: '{value}°' }
     },
