@@ -99,6 +99,13 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     S("NUAN_SEASON_START", str, "10-20", "first day of the heating season, month-day"),
     S("NUAN_SEASON_END", str, "04-20", "last day of the heating season, month-day"),
+    S(
+        "NUAN_TRUSTED_PROXIES",
+        int,
+        0,
+        "how many proxies of ours stand in front: their X-Forwarded-For tells whose address "
+        "attempts are counted for",
+    ),
     S("NUAN_TOKEN_DAYS", int, 30, "days a resident or reader stays signed in"),
     S("NUAN_WECHAT_APPID", str, "", "the mini-program's appid", production=True),
     S("NUAN_WECHAT_SECRET", str, "", "the mini-program's secret", secret=True, production=True),

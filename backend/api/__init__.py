@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from apiflask import APIFlask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from backend.api import bills, h5, openapi, reader, resident, session, webhooks
 from backend.api.limits import limiter
@@ -15,7 +16,11 @@ BLUEPRINTS = (session.bp, resident.bp, bills.bp, reader.bp, webhooks.bp, h5.bp)
 
 def init_app(app: APIFlask) -> None:
     """Register every route; the guard comes first, so that nothing runs before it."""
-    _check(app.extensions["nuan_settings"])
+    settings = app.extensions["nuan_settings"]
+    _check(settings)
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     access.init_app(app)
     limiter.init_app(app)

@@ -180,15 +180,43 @@ def test_guessing_ends_after_ten_attempts_of_one_resident(limited):
     assert problem(right) == (429, "too_many_attempts")
 
 
-def test_an_address_that_changes_residents_is_stopped_too(limited):
+def test_a_household_cannot_be_guessed_at_by_many_residents_either(limited):
     wrong = {**PROOF, "phone_last4": "0000"}
     codes = []
-    for n in range(4):
+    for n in range(3):
         headers = builders.headers_for(builders.make_resident(f"mallory-{n}"))
         for _ in range(9):
             answer = limited.post("/api/v1/me/households", json=wrong, headers=headers)
             codes.append(answer.json["code"])
-    assert codes.index("too_many_attempts") == 30
+    assert codes == ["bind_mismatch"] * 20 + ["too_many_attempts"] * 7
+
+
+def test_an_address_that_changes_residents_and_households_is_stopped_too(limited):
+    codes = []
+    for n in range(34):
+        headers = builders.headers_for(builders.make_resident(f"mallory-{n}"))
+        for m in range(9):
+            wrong = {**PROOF, "account_no": f"A-{n}-{m}"}
+            answer = limited.post("/api/v1/me/households", json=wrong, headers=headers)
+            codes.append(answer.json["code"])
+    assert codes.index("too_many_attempts") == 300
+
+
+@pytest.mark.parametrize(("hops", "stopped"), [(0, True), (1, False)])
+def test_behind_a_proxy_attempts_count_for_the_address_it_names(database, clock, hops, stopped):
+    settings = settings_for(database).replace(rate_limits=True, trusted_proxies=hops)
+    application = create_app(settings, clock=clock)
+    client, codes = application.test_client(), []
+    for n in range(31):
+        answer = client.post(
+            "/api/v1/session/staff",
+            json={"login": f"nobody-{n}", "password": "x"},
+            headers={"X-Forwarded-For": f"10.0.0.{n}"},
+        )
+        codes.append(answer.status_code)
+    assert (429 in codes) is stopped
+    with application.app_context():
+        db.engine.dispose()
 
 
 def test_passwords_cannot_be_tried_by_the_thousand(limited):
