@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 from psycopg import sql as pgsql
-from sqlalchemy.dialects import postgresql as pg
 
 from backend.archive.models import Meter
-from backend.base.clock import business_day, month_start
+from backend.base.clock import month_start
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.metering import quality, series
-from backend.metering.models import ManualEntry, MeterState, Reading, ReadSuccess, RefusedFrame
+from backend.metering.models import ManualEntry, MeterState, Reading, RefusedFrame
 
 MAX_BACKDATED = timedelta(days=60)
 MAX_REFUSED_A_DAY = 1000  # samples kept of what was refused, for the dispatcher
@@ -69,8 +69,6 @@ def record(batch: Sequence[NewReading]) -> Recorded:
     flagged = quality.flag(batch)
     ids = _insert(flagged)
     fresh = [r for r in flagged if (r.meter_id, r.read_at) in ids]
-    _move_states(fresh, ids)
-    _count((r.meter_id, r.read_at, True) for r in fresh if r.kind == "current")
     series.fill(fresh)
     return Recorded(len(fresh), len(batch) - len(fresh), ids)
 
@@ -79,22 +77,8 @@ def record_failures(failures: Sequence[tuple[int, datetime, str]]) -> None:
     """Meters that did not answer: (meter id, when asked, code)."""
     if not failures:
         return
-    _count(((meter_id, at, False) for meter_id, at, _ in failures))
-    latest = {meter_id: (at, code) for meter_id, at, code in failures}
-    rows = [
-        {"meter_id": m, "last_error_at": at, "last_error": code}
-        for m, (at, code) in sorted(latest.items())
-    ]
-    insert = pg.insert(MeterState).values(rows)
-    db.session.execute(
-        insert.on_conflict_do_update(
-            index_elements=["meter_id"],
-            set_={
-                "last_error_at": insert.excluded.last_error_at,
-                "last_error": insert.excluded.last_error,
-            },
-        )
-    )
+    meters, moments, codes = (list(column) for column in zip(*failures, strict=True))
+    db.session.execute(FAILED, {"meters": meters, "at": moments, "codes": codes})
 
 
 def keep_refused(bus_id: int | None, code: str, reason: str, frame: bytes, at: datetime) -> None:
@@ -193,14 +177,48 @@ def _existing_id(meter_id: int, read_at: datetime) -> int:
 
 def _ensure_partitions(batch: Sequence[NewReading]) -> None:
     """The (UTC) months of a batch have their partitions; asking for one that exists is cheap."""
-    for month in sorted({month_start(r.read_at.astimezone(UTC).date()) for r in batch}):
+    moments = {r.read_at for r in batch}
+    for month in sorted({month_start(at.astimezone(UTC).date()) for at in moments}):
         db.session.execute(sa.select(sa.func.nuan_reading_partition(month)))
 
 
+# The stage into its tables in one statement: new readings, the meters' states (moved by their
+# newest believable reading, never back), and the day's counts of asked and answered.
+UNSTAGE = """
+WITH new AS (
+    INSERT INTO reading ({names}) SELECT {names} FROM reading_stage
+    ON CONFLICT DO NOTHING RETURNING *
+), moved AS (
+    INSERT INTO meter_state AS s (meter_id, last_ok_at, last_reading_id, register, power_w,
+                                  supply_cdeg, return_cdeg, room_cdeg)
+    SELECT DISTINCT ON (meter_id) meter_id, read_at, id, register, power_w,
+           supply_cdeg, return_cdeg, room_cdeg
+      FROM new WHERE NOT 'impossible' = ANY(flags) ORDER BY meter_id, read_at DESC
+    ON CONFLICT (meter_id) DO UPDATE SET
+        last_ok_at = excluded.last_ok_at,
+        last_reading_id = excluded.last_reading_id,
+        register = coalesce(excluded.register, s.register),
+        power_w = coalesce(excluded.power_w, s.power_w),
+        supply_cdeg = coalesce(excluded.supply_cdeg, s.supply_cdeg),
+        return_cdeg = coalesce(excluded.return_cdeg, s.return_cdeg),
+        room_cdeg = coalesce(excluded.room_cdeg, s.room_cdeg)
+    WHERE s.last_ok_at IS NULL OR s.last_ok_at <= excluded.last_ok_at
+), counted AS (
+    INSERT INTO read_success AS c (meter_id, day, asked, answered)
+    SELECT meter_id, (read_at AT TIME ZONE 'Asia/Shanghai')::date, count(*), count(*)
+      FROM new WHERE kind = 'current' GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (meter_id, day) DO UPDATE SET
+        asked = c.asked + excluded.asked, answered = c.answered + excluded.answered
+)
+SELECT meter_id, read_at, id FROM new
+"""
+
+
 def _insert(batch: Sequence[NewReading]) -> dict[tuple[int, datetime], int]:
-    """COPY into a staging table, then INSERT ... ON CONFLICT DO NOTHING: (meter, at) -> id."""
+    """COPY into a staging table and from there into place: (meter, at) -> id of what was new."""
     raw: psycopg.Connection[Any] = db.session.connection().connection.driver_connection  # type: ignore[assignment]
     names = pgsql.SQL(", ").join(map(pgsql.Identifier, COLUMNS))
+    values = attrgetter(*COLUMNS)
     with raw.cursor() as cursor:
         cursor.execute(
             pgsql.SQL(
@@ -210,77 +228,28 @@ def _insert(batch: Sequence[NewReading]) -> dict[tuple[int, datetime], int]:
         )
         cursor.execute("DELETE FROM reading_stage")
         with cursor.copy(pgsql.SQL("COPY reading_stage ({}) FROM STDIN").format(names)) as copy:
-            for r in batch:
-                copy.write_row([getattr(r, name) for name in COLUMNS])
-        cursor.execute(
-            pgsql.SQL(
-                "INSERT INTO reading ({names}) SELECT {names} FROM reading_stage "
-                "ON CONFLICT DO NOTHING RETURNING meter_id, read_at, id"
-            ).format(names=names)
-        )
+            for reading in batch:
+                copy.write_row(values(reading))
+        cursor.execute(pgsql.SQL(UNSTAGE).format(names=names))
         return {(meter_id, read_at): row_id for meter_id, read_at, row_id in cursor.fetchall()}
 
 
-_STATE_VALUES = ("register", "power_w", "supply_cdeg", "return_cdeg", "room_cdeg")
-
-
-def _move_states(fresh: Sequence[NewReading], ids: dict[tuple[int, datetime], int]) -> None:
-    """Each meter's state follows its newest good reading; an older one never moves it back."""
-    newest: dict[int, NewReading] = {}
-    for r in fresh:
-        bad = "impossible" in r.flags
-        if not bad and (r.meter_id not in newest or r.read_at >= newest[r.meter_id].read_at):
-            newest[r.meter_id] = r
-    if not newest:
-        return
-    rows = [
-        {
-            "meter_id": r.meter_id,
-            "last_ok_at": r.read_at,
-            "last_reading_id": ids[r.meter_id, r.read_at],
-            **{name: getattr(r, name) for name in _STATE_VALUES},
-        }
-        for _, r in sorted(newest.items())
-    ]
-    insert = pg.insert(MeterState).values(rows)
-    new = insert.excluded
-    db.session.execute(
-        insert.on_conflict_do_update(
-            index_elements=["meter_id"],
-            set_={
-                "last_ok_at": new.last_ok_at,
-                "last_reading_id": new.last_reading_id,
-                **{n: sa.func.coalesce(new[n], MeterState.__table__.c[n]) for n in _STATE_VALUES},
-            },
-            where=sa.or_(MeterState.last_ok_at.is_(None), MeterState.last_ok_at <= new.last_ok_at),
-        )
-    )
-
-
-def _count(attempts: Iterable[tuple[int, datetime, bool]]) -> None:
-    """Add to the day's asked/answered counts, one row a meter."""
-    counts: dict[tuple[int, Any], list[int]] = {}
-    for meter_id, at, answered in attempts:
-        tally = counts.setdefault((meter_id, business_day(at)), [0, 0])
-        tally[0] += 1
-        tally[1] += answered
-    if not counts:
-        return
-    insert = pg.insert(ReadSuccess).values(
-        [
-            {"meter_id": m, "day": day, "asked": asked, "answered": answered}
-            for (m, day), (asked, answered) in sorted(counts.items())
-        ]
-    )
-    db.session.execute(
-        insert.on_conflict_do_update(
-            index_elements=["meter_id", "day"],
-            set_={
-                "asked": ReadSuccess.asked + insert.excluded.asked,
-                "answered": ReadSuccess.answered + insert.excluded.answered,
-            },
-        )
-    )
+# Meters that were asked and did not answer: their state and the day's count of asked.
+FAILED = sa.text("""
+WITH failed AS (
+    SELECT * FROM unnest(CAST(:meters AS bigint[]), CAST(:at AS timestamptz[]),
+                         CAST(:codes AS text[])) AS f(meter_id, at, code)
+), state AS (
+    INSERT INTO meter_state (meter_id, last_error_at, last_error)
+    SELECT DISTINCT ON (meter_id) meter_id, at, code FROM failed ORDER BY meter_id, at DESC
+    ON CONFLICT (meter_id) DO UPDATE SET
+        last_error_at = excluded.last_error_at, last_error = excluded.last_error
+)
+INSERT INTO read_success AS c (meter_id, day, asked)
+SELECT meter_id, (at AT TIME ZONE 'Asia/Shanghai')::date, count(*)
+  FROM failed GROUP BY 1, 2 ORDER BY 1, 2
+ON CONFLICT (meter_id, day) DO UPDATE SET asked = c.asked + excluded.asked
+""")
 
 
 def live_meters(bus_id: int) -> Sequence[Meter]:
