@@ -1,7 +1,7 @@
-"""The home screen: three statements written by hand, after the one that knows the token.
+"""The home screen: two statements written by hand, after the one that knows the token.
 
 It is the page everybody opens, so it stays off the ORM; `facts` is all that is true of the
-household now, `heat` its season, `others` the sums of the other homes in the building.
+household now, `heat` its days of heat and the sums of the other homes in the building.
 """
 
 from __future__ import annotations
@@ -85,23 +85,28 @@ SELECT m.household_id, d.day, d.usage AS used
  WHERE m.building_id = %(building)s AND m.scope = 'household' AND m.kind = 'heat'
    AND d.usage IS NOT NULL
 """
-_OWN_DAYS = """
-WITH days AS NOT MATERIALIZED ({source})
-SELECT day, sum(used)::bigint AS used FROM days
- WHERE household_id = %(household)s
-   AND (day BETWEEN %(season_from)s AND %(today)s OR day BETWEEN %(last_from)s AND %(last_to)s
-        OR day BETWEEN %(months_from)s AND %(today)s)
- GROUP BY day
-"""
-# The building is said twice so that its homes are found by index and not by reading them all.
-_OTHERS = """
+# Own days, and the sums of the other homes over the SIMILAR_DAYS up to the last closed day.  The
+# building is said twice so that its homes are found by index and not by reading them all.
+_HEAT = """
 WITH days AS NOT MATERIALIZED ({source}),
-home AS (SELECT household_id, sum(used) AS used FROM days
-          WHERE day BETWEEN %(similar_from)s AND %(as_of)s GROUP BY household_id)
-SELECT count(*) AS homes, coalesce(sum(home.used), 0)::bigint AS used,
-       coalesce(sum(h.area_dm2), 0)::bigint AS area_dm2
-  FROM home JOIN household h ON h.id = home.household_id AND h.building_id = %(building)s
- WHERE home.household_id <> %(household)s
+own AS MATERIALIZED (
+    SELECT day, sum(used)::bigint AS used FROM days
+     WHERE household_id = %(household)s
+       AND (day BETWEEN %(season_from)s AND %(today)s OR day BETWEEN %(last_from)s AND %(last_to)s
+            OR day BETWEEN %(months_from)s AND %(today)s)
+     GROUP BY day),
+last AS MATERIALIZED (SELECT max(day) AS day FROM own),
+home AS (
+    SELECT days.household_id, sum(days.used) AS used FROM last JOIN days
+        ON days.day BETWEEN last.day - %(similar_days)s AND last.day GROUP BY days.household_id)
+SELECT (SELECT array_agg(day ORDER BY day) FROM own) AS days,
+       (SELECT array_agg(used ORDER BY day) FROM own) AS used,
+       others.homes, others.used AS others_wh, others.area_dm2 AS others_dm2
+  FROM (SELECT count(*) AS homes, coalesce(sum(home.used), 0)::bigint AS used,
+               coalesce(sum(h.area_dm2), 0)::bigint AS area_dm2
+          FROM home
+          JOIN household h ON h.id = home.household_id AND h.building_id = %(building)s
+         WHERE home.household_id <> %(household)s) others
 """
 
 
@@ -118,13 +123,14 @@ def home(resident_id: int, household_id: int, now: datetime) -> dict[str, Any]:
     if facts is None:
         raise Problem("not_found")
     season = season_of(today)
-    used = _own_days(facts, season, today)
+    heat = _heat(facts, season, today)
+    used = dict(zip(heat.days or (), heat.used or (), strict=True))
     as_of = max(used, default=today - timedelta(days=1))
     return {
         "household": shapes.household_row(facts, today),
         "warmth": shapes.warmth(rules.warmth(facts.room_cdeg, facts.room_at, now)),
         "season": _season(facts, season, used, as_of, today),
-        "compare": _compare(facts, season, used, as_of),
+        "compare": _compare(facts, heat, season, used, as_of),
         "owed": {
             name: getattr(facts, name)
             for name in ("amount_fen", "bills", "overdue_fen", "overdue_bills", "next_due_on")
@@ -147,26 +153,19 @@ def _row(statement: str, **values: Any) -> Any:
     return db.session.connection().exec_driver_sql(statement, values).first()
 
 
-def _source(facts: Any) -> str:
-    return _SHARED if facts.shared else _METERED
-
-
-def _own_days(facts: Any, season: rules.Season, today: date) -> dict[date, int]:
-    """day -> Wh, of this season so far, the same part of the last one, and two months."""
-    last = rules.Season(_year_before(season.day_from), _year_before(season.day_to))
-    rows = db.session.connection().exec_driver_sql(
-        _OWN_DAYS.format(source=_source(facts)),
-        {
-            "building": facts.building_id,
-            "household": facts.id,
-            "season_from": season.day_from,
-            "last_from": last.day_from,
-            "last_to": last.day_to,
-            "months_from": add_months(today, -1),
-            "today": today,
-        },
+def _heat(facts: Any, season: rules.Season, today: date) -> Any:
+    """days and used: Wh of this season so far, all of the last one, and two months; and others."""
+    return _row(
+        _HEAT.format(source=_SHARED if facts.shared else _METERED),
+        building=facts.building_id,
+        household=facts.id,
+        season_from=season.day_from,
+        last_from=_year_before(season.day_from),
+        last_to=_year_before(season.day_to),
+        months_from=add_months(today, -1),
+        today=today,
+        similar_days=SIMILAR_DAYS - 1,
     )
-    return {row.day: row.used for row in rows}
 
 
 def _year_before(day: date) -> date:
@@ -204,7 +203,7 @@ def _total(used: dict[date, int], first: date, last: date) -> int:
 
 
 def _compare(
-    facts: Any, season: rules.Season, used: dict[date, int], as_of: date
+    facts: Any, heat: Any, season: rules.Season, used: dict[date, int], as_of: date
 ) -> dict[str, Any]:
     month = month_start(as_of)
     before = add_months(month, -1)
@@ -215,7 +214,7 @@ def _compare(
     return {
         "last_month": _against(used, (month, as_of), (before, before_to)),
         "last_year": _against(used, (season.day_from, as_of), (last_from, last_to)),
-        "similar": _similar(facts, used, as_of) if used else None,
+        "similar": _similar(facts, heat, used, as_of),
     }
 
 
@@ -230,17 +229,10 @@ def _against(
     return {"used_wh": used_wh, "previous_wh": previous_wh, "pct": pct}
 
 
-def _similar(facts: Any, used: dict[date, int], as_of: date) -> dict[str, int] | None:
-    similar_from = as_of - timedelta(days=SIMILAR_DAYS - 1)
-    others = _row(
-        _OTHERS.format(source=_source(facts)),
-        building=facts.building_id,
-        household=facts.id,
-        similar_from=similar_from,
-        as_of=as_of,
-    )
-    mine = (_total(used, similar_from, as_of), facts.area_dm2)
-    found = rules.similar_homes(mine, (others.used, others.area_dm2), others.homes)
+def _similar(facts: Any, heat: Any, used: dict[date, int], as_of: date) -> dict[str, int] | None:
+    mine_wh = _total(used, as_of - timedelta(days=SIMILAR_DAYS - 1), as_of)
+    others = (heat.others_wh, heat.others_dm2)
+    found = rules.similar_homes((mine_wh, facts.area_dm2), others, heat.homes)
     if found is None:
         return None
     return {

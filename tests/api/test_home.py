@@ -227,7 +227,7 @@ def test_a_number_that_can_be_no_households_is_not_found(client, alice, number):
     assert problem(answer) == (404, "not_found")
 
 
-def test_it_takes_four_statements_however_much_there_is(client, alice, neighbours, queries):
+def test_it_takes_three_statements_however_much_there_is(client, alice, neighbours, queries):
     shared(alice.building)
     flats = {alice.household: 40_000, **dict.fromkeys(neighbours, 50_000)}
     share_days(alice.building, flats, date(2026, 11, 1), date(2026, 11, 19))
@@ -236,4 +236,4 @@ def test_it_takes_four_statements_however_much_there_is(client, alice, neighbour
         builders.make_meter(alice.building, alice.household, kind="water")
     queries.clear()
     get(client, alice)
-    assert len(queries) <= 4, queries
+    assert len(queries) == 3, queries
