@@ -131,12 +131,13 @@ def _examine(channel: str, day: date, statement_id: int, now: datetime) -> Recon
     if kept is not None and db.session.get(FinanceDay, day) is not None:
         return kept
     sums = matching.sums(channel, day, statement_id)
-    books.post_fees(channel, day, sums.fee_fen)
     found = matching.differences(channel, day, statement_id)
     row = _write(channel, day, sums, now)
     _write_breaks(row.id, found, now)
     agreed = sums.equal and not _open_breaks([row.id])
     row.state = "agreed" if agreed else "breaks"
+    # Last, for it holds the clearing account's balance until the commit: payments wait for it.
+    books.post_fees(channel, day, sums.fee_fen)
     db.session.flush()
     return row
 

@@ -13,8 +13,9 @@ from backend.base.db import Base, BigId, Created, Instant, Json, ref
 class Message(Base):
     """One message to one resident; `business_key` makes it one across crashes.
 
-    queued -> sending -> sent | refused | dropped (paid meanwhile) | uncertain.  WeChat's subscribe API has no idempotency
-    key, so a crash between `sending` and the answer ends `uncertain`, for a person, not twice.
+    queued -> sending -> sent | refused | dropped (paid meanwhile) | uncertain.  WeChat's
+    subscribe API has no idempotency key, so a crash between `sending` and the answer ends
+    `uncertain`, for a person, not twice.
     """
 
     __tablename__ = "message"
