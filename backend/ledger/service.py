@@ -102,10 +102,12 @@ def trial_balance() -> list[tuple[str, str, int]]:
     return [(row.code, row.kind, row.balance_fen) for row in rows]
 
 
+# A statement takes 65,535 parameters, and an entry has seven.
+_CHUNK = 2_000
+
+
 def _insert_entries(drafts: Sequence[Draft]) -> dict[str, Entry]:
     """The entries that were not there yet, by key; waits for a rival posting the same key."""
-    if not drafts:
-        return {}
     rows = [
         {
             "business_key": draft.business_key,
@@ -118,37 +120,41 @@ def _insert_entries(drafts: Sequence[Draft]) -> dict[str, Entry]:
         }
         for draft in drafts
     ]
-    statement = insert(Entry).values(rows).on_conflict_do_nothing().returning(Entry)
-    return {entry.business_key: entry for entry in db.session.scalars(statement)}
+    fresh: dict[str, Entry] = {}
+    for start in range(0, len(rows), _CHUNK):
+        some = insert(Entry).values(rows[start : start + _CHUNK])
+        statement = some.on_conflict_do_nothing().returning(Entry)
+        fresh |= {entry.business_key: entry for entry in db.session.scalars(statement)}
+    return fresh
+
+
+# Written by hand and fed with arrays: every payment waits for these, and a night's bills are many.
+_POSTINGS = """
+INSERT INTO posting (entry_id, account_id, amount_fen)
+SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[])
+"""
+_BALANCES = """
+INSERT INTO balance (account_id, balance_fen) SELECT * FROM unnest(%s::bigint[], %s::bigint[])
+ON CONFLICT (account_id) DO UPDATE SET balance_fen = balance.balance_fen + excluded.balance_fen
+"""
 
 
 def _insert_postings(lines: dict[int, list[Line]]) -> None:
     """Write postings and move the balances, by {entry id: merged lines}."""
     ids = _account_ids({account for some in lines.values() for account, _ in some})
     rows = [
-        {"entry_id": entry_id, "account_id": ids[account.code], "amount_fen": amount_fen}
+        (entry_id, ids[account.code], amount_fen)
         for entry_id, some in lines.items()
         for account, amount_fen in some
     ]
-    db.session.execute(insert(Posting).values(rows))
     moves: dict[int, int] = {}
-    for row in rows:
-        moves[row["account_id"]] = moves.get(row["account_id"], 0) + row["amount_fen"]
-    _move_balances(moves)
-
-
-def _move_balances(moves: dict[int, int]) -> None:
-    """Add to running totals; VALUES are taken in order, so always by rising account id."""
-    rows = [
-        {"account_id": account_id, "balance_fen": moves[account_id]} for account_id in sorted(moves)
-    ]
-    statement = insert(Balance).values(rows)
-    db.session.execute(
-        statement.on_conflict_do_update(
-            index_elements=[Balance.account_id],
-            set_={"balance_fen": Balance.balance_fen + statement.excluded.balance_fen},
-        )
-    )
+    for _, account_id, amount_fen in rows:
+        moves[account_id] = moves.get(account_id, 0) + amount_fen
+    connection = db.session.connection()
+    connection.exec_driver_sql(_POSTINGS, tuple(list(column) for column in zip(*rows, strict=True)))
+    # Rows are taken in the order of the arrays, so always by rising account id.
+    order = sorted(moves)
+    connection.exec_driver_sql(_BALANCES, (order, [moves[account_id] for account_id in order]))
 
 
 def _account_ids(accounts: set[AccountRef]) -> dict[str, int]:
@@ -164,8 +170,10 @@ def _account_ids(accounts: set[AccountRef]) -> dict[str, int]:
 
 def _find_accounts(accounts: set[AccountRef]) -> dict[str, int]:
     codes = [account.code for account in accounts]
-    query = sa.select(Account.code, Account.id).where(Account.code.in_(codes))
-    return {row.code: row.id for row in db.session.execute(query)}
+    rows = db.session.connection().exec_driver_sql(
+        "SELECT code, id FROM account WHERE code = ANY(%s)", (codes,)
+    )
+    return {row.code: row.id for row in rows}
 
 
 def _existing(lines: dict[str, list[Line]]) -> dict[str, Entry]:

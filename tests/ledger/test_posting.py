@@ -103,6 +103,13 @@ def test_many_entries_post_in_one_go_and_only_the_new_ones(app):
     assert service.balance_fen("clearing:wechat") == 3 * 1234
 
 
+def test_a_citys_night_of_entries_posts_in_one_go(app):
+    drafts = [service.Draft(f"test:{n}", "test", AT, PAID) for n in range(10_000)]
+    assert len(service.post_many(drafts)) == 10_000
+    db.session.commit()
+    assert service.balance_fen("clearing:wechat") == 10_000 * 1234
+
+
 def test_a_reversal_names_its_entry_and_brings_the_balance_back(app):
     first = post()
     db.session.commit()
