@@ -13,6 +13,7 @@ from backend.console.sessions import now
 from backend.people import access
 
 EVERY_S = 10
+MAX_BUILDINGS = 200  # rows on the page; the figures above them are of all
 
 
 def register(blueprint: Blueprint) -> None:
@@ -44,7 +45,8 @@ def _facts() -> dict[str, Any]:
         "today": today,
         "now": moment,
         "every_s": EVERY_S,
-        "buildings": buildings,
+        "buildings": buildings[:MAX_BUILDINGS],
+        "buildings_total": len(buildings),
         "asked": sum(b.asked for b in buildings),
         "answered": sum(b.answered for b in buildings),
         "meters": sum(b.meters for b in buildings),

@@ -124,7 +124,7 @@ class ReadSuccess(Base):
     __tablename__ = "read_success"
 
     meter_id: Mapped[int] = ref("meter", primary=True)
-    day: Mapped[Day] = mapped_column(primary_key=True)
+    day: Mapped[Day] = mapped_column(primary_key=True, index=True)  # the console reads a week
     asked: Mapped[int] = mapped_column(server_default="0")
     answered: Mapped[int] = mapped_column(server_default="0")
 

@@ -866,6 +866,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["meter_id"], ["meter.id"], name=op.f("fk_read_success_meter_id")),
         sa.PrimaryKeyConstraint("meter_id", "day", name=op.f("pk_read_success")),
     )
+    with op.batch_alter_table("read_success", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_read_success_day"), ["day"], unique=False)
     op.create_table(
         "refund",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),

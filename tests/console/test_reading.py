@@ -89,6 +89,15 @@ def test_the_list_of_silent_meters_is_bounded_and_says_how_many_there_are(
     assert "共 5 块，列出最久的 3 块" in page
 
 
+def test_a_long_list_of_buildings_is_cut_but_its_figures_are_of_all(
+    sign_in: Callable[..., Any], town: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.console.reading.MAX_BUILDINGS", 1)
+    page = sign_in("operator").get("/console/reading").text
+    assert "共 2 栋，列出最差的 1 栋" in page and "A号楼" not in page
+    assert '300 <span class="of">/ 500</span>' in page
+
+
 def test_only_today_refreshes_itself(sign_in: Callable[..., Any], town: dict[str, Any]) -> None:
     client = sign_in("operator")
     live = client.get("/console/reading/live").text
