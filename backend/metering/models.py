@@ -60,6 +60,7 @@ class ManualEntry(Base):
     staff_id: Mapped[int] = ref("staff")
     meter_id: Mapped[int] = ref("meter")
     reading_id: Mapped[Big]
+    usage_since: Mapped[int | None] = mapped_column(sa.BigInteger)  # as the first answer said
     created_at: Mapped[Created]
 
 

@@ -136,7 +136,11 @@ def typed_reading(
     reading_id = next(iter(ids.values()), None) or _existing_id(meter_id, read_at)
     db.session.add(
         ManualEntry(
-            client_id=client_id, staff_id=staff_id, meter_id=meter_id, reading_id=reading_id
+            client_id=client_id,
+            staff_id=staff_id,
+            meter_id=meter_id,
+            reading_id=reading_id,
+            usage_since=since,
         )
     )
     db.session.flush()
@@ -162,7 +166,7 @@ def _answer_again(entry: ManualEntry, staff_id: int) -> tuple[int, list[str], in
     if entry.staff_id != staff_id:
         raise Problem("not_found")
     flags = db.session.scalar(sa.select(Reading.flags).where(Reading.id == entry.reading_id))
-    return entry.reading_id, list(flags or []), None
+    return entry.reading_id, list(flags or []), entry.usage_since
 
 
 def _existing_id(meter_id: int, read_at: datetime) -> int:

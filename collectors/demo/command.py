@@ -24,6 +24,7 @@ from collectors.demo.people import PEOPLE, STAFF, STAFF_PASSWORD
 from payments.sandbox.keys import SandboxKeys, ensure_keys
 
 READY_S = 60
+RESTARTS, RESTARTS_S = 5, 60  # a part that ends more often than this stops everything
 HOST = "127.0.0.1"
 
 
@@ -45,24 +46,38 @@ class Part:
     """One process of the demonstration, its output in var/log."""
 
     def __init__(self, name: str, arguments: list[str], log: Path):
-        self.name = name
+        self.name, self.arguments, self.log = name, arguments, log
+        self.restarts: list[float] = []
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
+        self.process = self._launch()
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as output:
             # Its own session: Ctrl-C reaches us alone, and we end the parts in order.
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "backend", *arguments],
+            return subprocess.Popen(
+                [sys.executable, "-m", "backend", self.name, *self.arguments],
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        self.log = log
 
     def check(self) -> None:
         """Raise where the process has ended."""
         if self.process.poll() is not None:
             tail = self.log.read_text(errors="replace").splitlines()[-1:] or ["(nothing said)"]
             raise config.SettingError(f"{self.name} ended ({tail[0]}); see {self.log}")
+
+    def revive(self) -> bool:
+        """Start again a process that has ended (killed, say); raise where that does not help."""
+        if self.process.poll() is None:
+            return False
+        now = time.monotonic()
+        self.restarts = [at for at in self.restarts if now - at < RESTARTS_S] + [now]
+        if len(self.restarts) > RESTARTS:
+            self.check()
+        self.process = self._launch()
+        return True
 
     def stop(self) -> None:
         """Ask it to end, and end it where it does not."""
@@ -87,7 +102,7 @@ class Demo:
         self.owns_database = not settings.database_url
 
     def run(self) -> None:
-        """Until Ctrl-C or a part that ends."""
+        """Until Ctrl-C, or a part that does not stay up."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _raise_stopped)
         try:
@@ -95,7 +110,8 @@ class Demo:
             while True:
                 time.sleep(1)
                 for part in self.parts:
-                    part.check()
+                    if part.revive():
+                        self._say(f"{part.name} 意外结束，已重新启动")
         except Stopped:
             click.echo("\n正在停止…")
         finally:
@@ -199,7 +215,7 @@ class Demo:
 
     def _start_part(self, name: str, arguments: list[str]) -> None:
         self._say(f"启动 {name}")
-        self.parts.append(Part(name, [name, *arguments], self.var / "log" / f"{name}.log"))
+        self.parts.append(Part(name, arguments, self.var / "log" / f"{name}.log"))
 
     def _wait(self, url: str, name: str) -> None:
         part = next(p for p in self.parts if p.name == name)

@@ -791,6 +791,7 @@ def upgrade() -> None:
         sa.Column("staff_id", sa.BigInteger(), nullable=False),
         sa.Column("meter_id", sa.BigInteger(), nullable=False),
         sa.Column("reading_id", sa.BigInteger(), nullable=False),
+        sa.Column("usage_since", sa.BigInteger(), nullable=True),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),
