@@ -152,8 +152,8 @@ SETTINGS: tuple[Setting, ...] = (
         "NUAN_WXPAY_VERIFIERS",
         str,
         "",
-        "how answers are verified: serial=file pairs, comma "
-        "separated; platform certificates by serial, public keys by PUB_KEY_ID_…",
+        "the public keys answers are verified by: PUB_KEY_ID_…=file pairs, comma separated "
+        "(platform certificates are fetched by themselves)",
         production=True,
     ),
     S("NUAN_READ_INTERVAL_S", int, 10, "seconds between live readings of the demo's buses"),

@@ -141,9 +141,7 @@ class CjtDialect:
         if not reading.is_readable:
             primary = reading.layout.primary
             return Meaning(problem=f"{primary}: {reading.faults[primary]}")
-        values = {
-            CJT_NAMES[v.name]: v.amount for v in reading.values if v.name in CJT_NAMES
-        }
+        values = {CJT_NAMES[v.name]: v.amount for v in reading.values if v.name in CJT_NAMES}
         return Meaning(values, "", reading.meter_time, reading.status or b"")
 
 
@@ -227,8 +225,10 @@ def _judge_primary(message: mbus.Message, primary: int) -> str:
 
 def _judge_secondary(message: mbus.Message, secondary: str) -> str:
     verdict = _judge_response(message)
-    if verdict == ANSWERED and isinstance(message, mbus.Variable) and not _is_id(
-        message.id or "", secondary[:8]
+    if (
+        verdict == ANSWERED
+        and isinstance(message, mbus.Variable)
+        and not _is_id(message.id or "", secondary[:8])
     ):
         return WRONG_ADDRESS
     return verdict

@@ -22,6 +22,7 @@ from backend.base import tasks
 from backend.base.clock import SHANGHAI, business_day, month_start
 from backend.base.db import db
 from backend.billing import tasks as billing_tasks
+from backend.cashier import service as cashier
 from backend.cashier import tasks as cashier_tasks
 from backend.notices import service as notices
 
@@ -63,6 +64,10 @@ class Jobs:
         """Settle messages a crash left in the middle."""
         self._run(lambda: notices.recover(self.clock.now()), "recover_messages")
 
+    def sweep_orders(self) -> None:
+        """Enqueue orders past their time and refunds not ended that lost their own chain."""
+        self._run(lambda: cashier.sweep(self.clock.now()), "sweep_orders")
+
     def fetch_statements(self) -> None:
         """Enqueue fetching and reconciling yesterday's statements."""
         day: date = business_day(self.clock.now()) - timedelta(days=1)
@@ -90,6 +95,7 @@ def plan(jobs: Jobs, reminder_hour: int) -> BackgroundScheduler:
         (jobs.remind, _cron(hour=reminder_hour, minute=0)),
         (jobs.fetch_statements, _cron(hour="10-12", minute=15)),
         (jobs.recover_messages, IntervalTrigger(minutes=1)),
+        (jobs.sweep_orders, IntervalTrigger(minutes=5)),
         (jobs.recover_tasks, IntervalTrigger(seconds=30)),
     ]
     for function, trigger in rows:

@@ -38,8 +38,17 @@ CHECKSUM: Final = "checksum"
 UNREADABLE: Final = "unreadable"  # the right answer, without a believable register
 LINK_DOWN: Final = "link_down"
 BAD_TARGET: Final = "bad_target"
-REASONS: Final = (SILENT, GARBLED, CHECKSUM, "wrong_address", "wrong_answer", REFUSED, UNREADABLE,
-                  LINK_DOWN, BAD_TARGET)
+REASONS: Final = (
+    SILENT,
+    GARBLED,
+    CHECKSUM,
+    "wrong_address",
+    "wrong_answer",
+    REFUSED,
+    UNREADABLE,
+    LINK_DOWN,
+    BAD_TARGET,
+)
 
 # Trying again does not help where the meter has answered, or the target is nonsense.
 _FINAL: Final = frozenset((REFUSED, UNREADABLE, LINK_DOWN, BAD_TARGET))
@@ -105,8 +114,13 @@ class Session:
     """
 
     def __init__(
-        self, link: Link, *, clock: Clock, timeout_s: float = 2.0,
-        idle_s: float = 0.3, retries: int = 2,
+        self,
+        link: Link,
+        *,
+        clock: Clock,
+        timeout_s: float = 2.0,
+        idle_s: float = 0.3,
+        retries: int = 2,
     ):
         self.link = link
         self.counts: Counter[str] = Counter()
@@ -133,8 +147,15 @@ class Session:
 
     def _succeed(self, target: Target, meaning: Meaning, heard: _Heard, tries: int) -> Read:
         self.counts["read"] += 1
-        return Read(target, meaning.values, heard.raw, self._clock.now(), meaning.meter_time,
-                    meaning.status, tries)
+        return Read(
+            target,
+            meaning.values,
+            heard.raw,
+            self._clock.now(),
+            meaning.meter_time,
+            meaning.status,
+            tries,
+        )
 
     def _fail(self, target: Target, heard: _Heard, tries: int) -> Failed:
         self.counts[heard.reason] += 1

@@ -46,9 +46,7 @@ def _mean_per_area(keys: Iterable[Id], known: Weights, by_area: Weights) -> Frac
     return sum((known[key] for key in keys), Fraction(0)) / sum(by_area[key] for key in keys)
 
 
-def _neighbours(
-    missing: list[Id], known: Weights, by_area: Weights, rules: Rules
-) -> Weights:
+def _neighbours(missing: list[Id], known: Weights, by_area: Weights, rules: Rules) -> Weights:
     if rules.missing_rule != "neighbours_mean":
         return {}
     usable = {

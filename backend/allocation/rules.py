@@ -76,9 +76,7 @@ def allocate_condensed(
     return share_out(total_units, measures, rules)
 
 
-def share_out(
-    total_units: int, measures: Sequence[Measured], rules: Rules
-) -> AllocationResult:
+def share_out(total_units: int, measures: Sequence[Measured], rules: Rules) -> AllocationResult:
     """Weights with gaps -> whole units that add up to the total (largest remainder, ties by id)."""
     active = [m for m in measures if m.active_s > 0 and not m.household.suspended]
     if not active:
@@ -98,9 +96,7 @@ def _by_area(active: Sequence[Measured]) -> Weights:
     return {m.household.id: exact(m.household.area_m2) * m.active_s for m in active}
 
 
-def _weights(
-    active: Sequence[Measured], rules: Rules
-) -> tuple[Weights, dict[Id, list[str]]]:
+def _weights(active: Sequence[Measured], rules: Rules) -> tuple[Weights, dict[Id, list[str]]]:
     known = {m.household.id: m.weight for m in active if m.weight is not None}
     if len(known) == len(active):
         return known, {}

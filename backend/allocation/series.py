@@ -201,9 +201,7 @@ def _active_s(building: Building, seconds: Floats) -> Floats:
     return total
 
 
-def _exponents(
-    building: Building, method: SeriesMethod, arrays: Sequence[Floats]
-) -> Floats | None:
+def _exponents(building: Building, method: SeriesMethod, arrays: Sequence[Floats]) -> Floats | None:
     """B [households]; a household without any sample needs none."""
     if method.exponent is None:
         return None

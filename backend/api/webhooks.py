@@ -27,6 +27,6 @@ def wechatpay() -> str:
         raise Problem("too_large")
     body = request.get_data(cache=False)
     notice = cashier.receive_notice("wechat", dict(request.headers), body, answers.now())
-    if notice.outcome == "rejected":
+    if not cashier.acknowledged(notice):
         raise Problem("notice_rejected")
     return ""

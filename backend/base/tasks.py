@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import wraps
 from importlib import import_module
@@ -18,6 +18,7 @@ from typing import Any
 
 import procrastinate
 from flask import Flask
+from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.retry import RetryStrategy
 
 from backend.base.db import db
@@ -71,9 +72,13 @@ def defer(
         return
     raw = db.session.connection().connection.driver_connection
     load_tasks()
-    queue.configure_task(name, schedule_at=at, lock=lock, queueing_lock=once, connection=raw).defer(
-        **kwargs
-    )
+    task = queue.configure_task(name, schedule_at=at, lock=lock, queueing_lock=once, connection=raw)
+    if once is None:
+        task.defer(**kwargs)
+        return
+    # Another process may enqueue the same at this instant: then ours is undone, nothing else.
+    with suppress(AlreadyEnqueued), db.session.begin_nested():
+        task.defer(**kwargs)
 
 
 def defer_many(name: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -51,10 +51,7 @@ def explain_zh(line: Line) -> str:
         return f"{line.title_zh}：{line.detail['explain_zh']}"
     quantity, price = exact(line.quantity), exact(line.price)
     product = quantity * price
-    text = (
-        f"{line.title_zh}：{plain(quantity, 12)} {line.unit}"
-        f" × {plain(price)} 元/{line.unit}"
-    )
+    text = f"{line.title_zh}：{plain(quantity, 12)} {line.unit} × {plain(price)} 元/{line.unit}"
     if "ratio" in line.detail:
         ratio = exact(Decimal(str(line.detail["ratio"])))
         product *= ratio

@@ -114,9 +114,7 @@ def _charge_fen(account: Account, used: Fraction, plan: Plan) -> Fraction:
     return charge
 
 
-def _topped_up(
-    account: Account, topup_fen: int, plan: Plan
-) -> tuple[Account, tuple[str, ...]]:
+def _topped_up(account: Account, topup_fen: int, plan: Plan) -> tuple[Account, tuple[str, ...]]:
     balance = account.balance_fen + topup_fen
     after = replace(
         account,

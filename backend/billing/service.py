@@ -68,12 +68,13 @@ def issue(
     for household in households:
         # A household without such a meter is no customer of this utility.
         if household.id in usages:
-            used = usages[household.id]
-            _bill_one(household, period, used, tariffs[household.customer_class], now, issued)
+            tariff = tariffs[household.customer_class]
+            _price_one(household, period, usages[household.id], tariff, now, issued)
+    _keep(issued.bills, now)
     return issued
 
 
-def _bill_one(
+def _price_one(
     household: Household,
     period: tuple[str, date, date],
     used: Used,
@@ -81,6 +82,7 @@ def _bill_one(
     now: datetime,
     issued: Issued,
 ) -> None:
+    """One household's bill, or the reason why it has none."""
     _utility, period_from, period_to = period
     suspended = household.suspended_from is not None and household.suspended_from <= period_from
     facts = pricing.Facts(
@@ -90,12 +92,28 @@ def _bill_one(
         lines = pricing.price(tariff.kind, tariff.params, facts)
     except ValueError as error:
         issued.left_out[household.id] = str(error)
-        return
-    bill = _new_bill(household, period, used, tariff, lines, now)
-    db.session.add(bill)
+    else:
+        issued.bills.append(_new_bill(household, period, used, tariff, lines, now))
+
+
+def _keep(bills: Sequence[Bill], now: datetime) -> None:
+    """Store the bills and post them together: revenue is recognised when billed."""
+    db.session.add_all(bills)
     db.session.flush()
-    _post(bill, now)
-    issued.bills.append(bill)
+    ledger.post_many(
+        ledger.Draft(
+            f"bill:{bill.bill_no}",
+            "bill",
+            now,
+            [
+                (chart.receivable(bill.utility, bill.household_id), bill.amount_fen),
+                (chart.revenue(bill.utility), -bill.amount_fen),
+            ],
+            memo=f"{bill.utility} {bill.period_from}..{bill.period_to}",
+        )
+        for bill in bills
+        if bill.amount_fen
+    )
 
 
 def _new_bill(
@@ -136,22 +154,6 @@ def _line(seq: int, line: Line) -> BillLine:
         price=line.price,
         amount_fen=line.amount_fen,
         explanation=explain_zh(line),
-    )
-
-
-def _post(bill: Bill, now: datetime) -> None:
-    """Revenue is recognised when billed: receivable against revenue."""
-    if bill.amount_fen == 0:
-        return
-    ledger.post(
-        f"bill:{bill.bill_no}",
-        "bill",
-        now,
-        [
-            (chart.receivable(bill.utility, bill.household_id), bill.amount_fen),
-            (chart.revenue(bill.utility), -bill.amount_fen),
-        ],
-        memo=f"{bill.utility} {bill.period_from}..{bill.period_to}",
     )
 
 

@@ -59,9 +59,7 @@ def tier_bounds(
     ]
 
 
-def tier_usage(
-    before: Number, after: Number, bounds: Sequence[Fraction | None]
-) -> list[Fraction]:
+def tier_usage(before: Number, after: Number, bounds: Sequence[Fraction | None]) -> list[Fraction]:
     """How much of the step from `before` to `after` falls into each tier.
 
     A bound belongs to the lower tier. A correction (after < before) undoes the dearest usage

@@ -112,9 +112,7 @@ def rounded(source: Json) -> dict[str, Any]:
 def cost_split(source: Json) -> dict[str, Any]:
     """A cost in a basic and a variable part."""
     households = [
-        CostShare(
-            needed(flat, "id", as_id), needed(flat, "area", as_number), _weight(flat)
-        )
+        CostShare(needed(flat, "id", as_id), needed(flat, "area", as_number), _weight(flat))
         for flat in _flats(source)
     ]
     total_fen = needed(source, "total_fen", as_whole)

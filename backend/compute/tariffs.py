@@ -273,7 +273,7 @@ def prepaid_account(source: Json) -> dict[str, Any]:
 
 def _day(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
-        raise BadInput("topups are given by day: {\"7\": 10000}")
+        raise BadInput('topups are given by day: {"7": 10000}')
     return int(text)
 
 

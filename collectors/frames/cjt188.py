@@ -30,9 +30,20 @@ from collectors.frames.cjt188_profiles import (
 )
 from collectors.frames.errors import FrameError
 
-__all__ = ["DEFAULT", "Message", "Profile", "Reading", "Value", "decode", "encode",
-           "encode_answer", "encode_read", "encode_read_address", "encode_refusal",
-           "encode_valve"]
+__all__ = [
+    "DEFAULT",
+    "Message",
+    "Profile",
+    "Reading",
+    "Value",
+    "decode",
+    "encode",
+    "encode_answer",
+    "encode_read",
+    "encode_read_address",
+    "encode_refusal",
+    "encode_valve",
+]
 
 START: Final = 0x68
 STOP: Final = 0x16
@@ -131,12 +142,17 @@ def _flaw(data: bytes, start: int, end: int) -> str | None:
 def _check(data: bytes, start: int, end: int) -> None:
     flaw = _flaw(data, start, end)
     if flaw == "stop":
-        raise FrameError(f"frame ends in {data[end - 1]:02X}, not 16", at=end - 1, code=flaw,
-                         consumed=start + 1)
+        raise FrameError(
+            f"frame ends in {data[end - 1]:02X}, not 16", at=end - 1, code=flaw, consumed=start + 1
+        )
     if flaw:
         found, computed = data[end - 2], checksum(data[start : end - 2])
-        raise FrameError(f"checksum {found:02X}, computed {computed:02X}", at=end - 2, code=flaw,
-                         consumed=start + 1)
+        raise FrameError(
+            f"checksum {found:02X}, computed {computed:02X}",
+            at=end - 2,
+            code=flaw,
+            consumed=start + 1,
+        )
 
 
 def _later_frame(data: bytes, begin: int) -> int | None:
@@ -165,8 +181,18 @@ def _message(data: bytes, start: int, end: int, profile: Profile) -> Message:
     if di is not None and control in (READ | ANSWER, WRITE | ANSWER):
         reading = payloads.read(payload, layouts_for(di, meter_type, profile))
     return Message(
-        meter_type, raw[8:1:-1].hex().upper(), control, body, di, high_first, serial, payload,
-        reading, raw, start, _preambles(data, start),
+        meter_type,
+        raw[8:1:-1].hex().upper(),
+        control,
+        body,
+        di,
+        high_first,
+        serial,
+        payload,
+        reading,
+        raw,
+        start,
+        _preambles(data, start),
     )
 
 
@@ -200,9 +226,7 @@ def _data_id(first: int, second: int) -> tuple[int, bool]:
     return first << 8 | second, True
 
 
-def encode(
-    meter_type: int, address: str, control: int, data: bytes, *, preamble: int = 2
-) -> bytes:
+def encode(meter_type: int, address: str, control: int, data: bytes, *, preamble: int = 2) -> bytes:
     """A whole frame. `address` is 14 hexadecimal digits, high byte first. Raises ValueError
     where the address has another length or the data exceed 255 bytes."""
     wire_address = bytes.fromhex(address)[::-1]
@@ -218,7 +242,11 @@ def _di_bytes(di: int, high_first: bool) -> bytes:
 
 
 def encode_read(
-    address: str, meter_type: int, *, di: int = DI_CURRENT, serial: int = 0,
+    address: str,
+    meter_type: int,
+    *,
+    di: int = DI_CURRENT,
+    serial: int = 0,
     profile: Profile = DEFAULT,
 ) -> bytes:
     """Ask for a data id (C = 01H, §7.2.2)."""
@@ -244,8 +272,12 @@ def encode_valve(
 
 
 def encode_answer(
-    request: Message, layout: Layout | None, amounts: Mapping[str, payloads.Amount], *,
-    address: str, meter_type: int,
+    request: Message,
+    layout: Layout | None,
+    amounts: Mapping[str, payloads.Amount],
+    *,
+    address: str,
+    meter_type: int,
 ) -> bytes:
     """A meter's answer to `request`: its data id in the order asked, its SER, and the registers
     of `layout` (None: none), amounts in base units as `cjt188_payload.write` takes them."""

@@ -18,8 +18,14 @@ from collectors.frames.errors import FrameError
 _COLLECTOR_PREFIX = b"CTRL:"
 _COLLECTOR_ID_LENGTH = 15
 # Registers without a frame do not say what was asked: tried in this order, (data id, type).
-_BARE = ((DI_CURRENT, 0xAA), (DI_CURRENT_COOLING, 0x22), (0xD300, 0x10), (0xD200, 0x20),
-         (0xD120, 0x20), (0xD120, 0x10))
+_BARE = (
+    (DI_CURRENT, 0xAA),
+    (DI_CURRENT_COOLING, 0x22),
+    (0xD300, 0x10),
+    (0xD200, 0x20),
+    (0xD120, 0x20),
+    (0xD120, 0x10),
+)
 # 21H counts cold in the places where 20H counts heat; readers of JSON find both names.
 _PLACES = {"settlement_cooling": "settlement_heat", "current_cooling": "current_heat"}
 

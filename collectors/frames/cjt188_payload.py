@@ -91,7 +91,8 @@ def _candidates(size: int, layouts: tuple[Layout, ...]) -> list[Layout]:
     """Layouts of exactly this size; failing that, shorter ones which unit codes can vouch for."""
     exact = [layout for layout in layouts if layout.size == size]
     return exact or [
-        layout for layout in layouts
+        layout
+        for layout in layouts
         if layout.size < size and any(f.unit is not None for f in layout.fields)
     ]
 
@@ -128,8 +129,9 @@ def _parse(payload: bytes, layout: Layout) -> Reading:
     for field in layout.fields:
         found.add(field, payload[at : at + field.width], layout.unit_first)
         at += field.width
-    return Reading(layout, tuple(found.values), found.faults, found.meter_time, found.status,
-                   payload[at:])
+    return Reading(
+        layout, tuple(found.values), found.faults, found.meter_time, found.status, payload[at:]
+    )
 
 
 def _register(field: Field, chunk: bytes, unit_first: bool) -> Value | str:
@@ -207,8 +209,7 @@ def write(layout: Layout, amounts: Mapping[str, Amount]) -> bytes:
     digits it can show), the time a datetime, the status two bytes. A missing register or None is
     sent as FF fill, a missing time or status as zeros. Raises ValueError where it does not fit."""
     return b"".join(
-        _write_field(field, amounts.get(field.name), layout.unit_first)
-        for field in layout.fields
+        _write_field(field, amounts.get(field.name), layout.unit_first) for field in layout.fields
     )
 
 

@@ -188,10 +188,10 @@ ROOM_SENSOR: Final = Layout(
 # D120-D12B: the settlement-day register of the last 12 months (5 bytes after SER); the 2018
 # edition adds D200-D2FF, with cooling and volume for heat meters.
 HISTORY_HEAT: Final = Layout("history-heat", (_heat("settlement_heat"),), "settlement_heat")
-HISTORY_VOLUME: Final = Layout("history-volume", (_volume("settlement_volume"),),
-                               "settlement_volume")
-HISTORY_ENERGY: Final = Layout("history-energy", (_heat("settlement_energy"),),
-                               "settlement_energy")
+HISTORY_VOLUME: Final = Layout(
+    "history-volume", (_volume("settlement_volume"),), "settlement_volume"
+)
+HISTORY_ENERGY: Final = Layout("history-energy", (_heat("settlement_energy"),), "settlement_energy")
 HISTORY_HEAT_2018: Final = Layout(
     "history-heat-2018",
     (_heat("settlement_heat"), _heat("settlement_cooling"), _volume("settlement_volume")),
@@ -262,14 +262,20 @@ class Profile:
 _STANDARD_CURRENT: Final[dict[str, tuple[Layout, ...]]] = {
     "heat": (HEAT_2004, HEAT_2018, unit_before_value(HEAT_2004), unit_before_value(HEAT_2018)),
     "room": (ROOM_SENSOR, HEAT_2004, HEAT_2018),
-    "cooling": (COOLING_2004, COOLING_2018, unit_before_value(COOLING_2004),
-                unit_before_value(COOLING_2018)),
+    "cooling": (
+        COOLING_2004,
+        COOLING_2018,
+        unit_before_value(COOLING_2004),
+        unit_before_value(COOLING_2018),
+    ),
     "volume": (VOLUME_METER, unit_before_value(VOLUME_METER), SHORT_VOLUME),
     "energy": (ENERGY_METER, unit_before_value(ENERGY_METER), VOLUME_METER),
 }
 # A broadcast or unheard-of type: whatever fits.
 _STANDARD_CURRENT["any"] = (
-    *_STANDARD_CURRENT["heat"], *_STANDARD_CURRENT["volume"], *_STANDARD_CURRENT["energy"][:2],
+    *_STANDARD_CURRENT["heat"],
+    *_STANDARD_CURRENT["volume"],
+    *_STANDARD_CURRENT["energy"][:2],
 )
 
 DEFAULT: Final = Profile("default", _STANDARD_CURRENT)

@@ -21,6 +21,9 @@ class SerialLink(BufferedLink):
 
     async def _open(self) -> None:
         await serial_asyncio_fast.create_serial_connection(
-            asyncio.get_running_loop(), lambda: self, self.device, baudrate=self.baud,
+            asyncio.get_running_loop(),
+            lambda: self,
+            self.device,
+            baudrate=self.baud,
             parity=self.parity,
         )

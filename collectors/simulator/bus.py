@@ -31,8 +31,14 @@ class SimulatedBus:
     """
 
     def __init__(
-        self, bus_id: str, meters: Sequence[Meter], *, clock: Clock, host: str = "127.0.0.1",
-        port: int = 0, baud: int | None = None,
+        self,
+        bus_id: str,
+        meters: Sequence[Meter],
+        *,
+        clock: Clock,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        baud: int | None = None,
     ):
         protocols = {meter.protocol for meter in meters}
         if len(protocols) != 1:

@@ -14,16 +14,22 @@ from collectors.simulator.town import SimulatedTown, Town
 
 
 @click.command()
-@click.option("--town", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="The town's description (JSON); without it, the demonstration town.")
-@click.option("--base-port", default=DEFAULT_BASE_PORT, show_default=True,
-              help="First port of the demonstration town.")
+@click.option(
+    "--town",
+    "path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The town's description (JSON); without it, the demonstration town.",
+)
+@click.option(
+    "--base-port",
+    default=DEFAULT_BASE_PORT,
+    show_default=True,
+    help="First port of the demonstration town.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--dump", is_flag=True, help="Print the town's description and end.")
 @click.pass_context
-def simulate(
-    ctx: click.Context, path: Path | None, base_port: int, host: str, dump: bool
-) -> None:
+def simulate(ctx: click.Context, path: Path | None, base_port: int, host: str, dump: bool) -> None:
     """Serve simulated meters until Ctrl-C (模拟表计)."""
     try:
         town = _load(path) if path else demo_town(base_port)
@@ -51,7 +57,8 @@ async def _serve(town: SimulatedTown) -> None:
         loop.add_signal_handler(number, stop.set)
     async with town:
         for bus in town.buses.values():
-            click.echo(f"{bus.bus_id}\t{bus.protocol}\t{town.host}:{bus.port}\t"
-                       f"{len(bus.meters)} meters")
+            click.echo(
+                f"{bus.bus_id}\t{bus.protocol}\t{town.host}:{bus.port}\t{len(bus.meters)} meters"
+            )
         await stop.wait()
     click.echo("stopped")

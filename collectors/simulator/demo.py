@@ -15,8 +15,13 @@ B_FLATS: Final = tuple(
     for door, area in ((1, 88.5), (2, 64.2), (3, 103.8))
 )
 # The first four digits of an address tell the meters of a flat apart.
-_CODES: Final = {"heat": "2001", "room": "2002", "water": "1001", "gas": "3001",
-                 "electricity": "4001"}
+_CODES: Final = {
+    "heat": "2001",
+    "room": "2002",
+    "water": "1001",
+    "gas": "3001",
+    "electricity": "4001",
+}
 _BUILDING_CODES: Final = {PAPER_ID: 1, FOUR_METERS_ID: 2}
 
 
@@ -26,7 +31,9 @@ def meter_address(kind: str, building: str, flat: str) -> str:
 
 
 def demo_town(
-    base_port: int = DEFAULT_BASE_PORT, *, replay_start: str | None = None,
+    base_port: int = DEFAULT_BASE_PORT,
+    *,
+    replay_start: str | None = None,
     start: str = "2024-10-20",
 ) -> Town:
     """Buildings A and B on ports base_port onwards (0: free ones).
@@ -71,8 +78,12 @@ def _paper_buses() -> list[tuple[str, tuple[MeterSpec, ...]]]:
 
 def _four_meter_buses() -> list[tuple[str, tuple[MeterSpec, ...]]]:
     names = [flat.name for flat in B_FLATS]
-    lines = (("B-heat", ("heat", "room")), ("B-water", ("water",)), ("B-gas", ("gas",)),
-             ("B-power", ("electricity",)))
+    lines = (
+        ("B-heat", ("heat", "room")),
+        ("B-water", ("water",)),
+        ("B-gas", ("gas",)),
+        ("B-power", ("electricity",)),
+    )
     return [("B-main", _entrance(FOUR_METERS_ID, "24120002"))] + [
         (bus_id, _flat_meters(FOUR_METERS_ID, names, kinds)) for bus_id, kinds in lines
     ]

@@ -61,9 +61,14 @@ class House:
         scale = self.heat.flats[index].area_m2 / 80 * dice.uniform(0.6, 1.5)
         return self._utilities.setdefault(
             (kind, flat),
-            UtilityModel(f"{kind}/{flat}", quantity, seed=self._seed,
-                         per_day=round(per_day * scale), start=self._start,
-                         first=dice.randrange(50, 900) * 1_000),
+            UtilityModel(
+                f"{kind}/{flat}",
+                quantity,
+                seed=self._seed,
+                per_day=round(per_day * scale),
+                start=self._start,
+                first=dice.randrange(50, 900) * 1_000,
+            ),
         )
 
 
@@ -81,9 +86,16 @@ def _seeded_model(spec: BuildingSpec) -> HeatModel:
         raise ValueError(f"building {spec.building_id} has no flats")
     flats = [_seeded_flat(flat, spec.seed) for flat in spec.flats]
     scale = 48.0 / (0.5 * DESIGN_EXCESS_K**1.3)  # 48 W/m2 at gamma 0.5 and b 1.3
-    return HeatModel(flats, scale=scale, weather=Weather(), seed=spec.seed, loss=LOSS,
-                     start=date.fromisoformat(spec.start),
-                     first_wh=310_000_000 + spec.seed * 1_000, first_l=40_000_000)
+    return HeatModel(
+        flats,
+        scale=scale,
+        weather=Weather(),
+        seed=spec.seed,
+        loss=LOSS,
+        start=date.fromisoformat(spec.start),
+        first_wh=310_000_000 + spec.seed * 1_000,
+        first_l=40_000_000,
+    )
 
 
 def _seeded_flat(flat: FlatSpec, seed: int) -> Flat:
@@ -92,9 +104,15 @@ def _seeded_flat(flat: FlatSpec, seed: int) -> Flat:
     b = flat.b if flat.b is not None else round(dice.uniform(1.24, 1.36), 3)
     conductance = 1.55 * flat.area_m2 * dice.uniform(0.85, 1.2)
     return Flat(
-        flat.name, flat.area_m2, gamma, b, dice.uniform(19.2, 23.2), conductance,
+        flat.name,
+        flat.area_m2,
+        gamma,
+        b,
+        dice.uniform(19.2, 23.2),
+        conductance,
         flow_lph=conductance * DESIGN_COLD_K / (WATER_WH_PER_L_K * 9.0),
-        first_wh=dice.randrange(3_000, 30_000) * 1_000, first_l=dice.randrange(400, 4_000) * 1_000,
+        first_wh=dice.randrange(3_000, 30_000) * 1_000,
+        first_l=dice.randrange(400, 4_000) * 1_000,
     )
 
 
@@ -105,8 +123,14 @@ def _paper_model(spec: BuildingSpec) -> HeatModel:
     replay = paper.replay(start)
     scale, flats = _fitted(paper, replay, spec.seed)
     return HeatModel(
-        flats, scale=scale, weather=Weather(), seed=spec.seed, loss=LOSS,
-        start=date.fromisoformat(spec.start), first_wh=845_000_000, first_l=120_000_000,
+        flats,
+        scale=scale,
+        weather=Weather(),
+        seed=spec.seed,
+        loss=LOSS,
+        start=date.fromisoformat(spec.start),
+        first_wh=845_000_000,
+        first_l=120_000_000,
         replay=replay if spec.has_replay else None,
     )
 
@@ -126,8 +150,16 @@ def _fitted(paper: Paper18, replay: Replay, seed: int) -> tuple[float, list[Flat
     conductance = power / (room - outdoor)
     dice = random.Random(f"{seed}/paper18")
     return scale, [
-        Flat(row["id"], row["area_m2"], row["gamma"], row["b"], float(room[i]),
-             float(conductance[i]), float(flow[i]), dice.randrange(9_000, 50_000) * 1_000,
-             dice.randrange(900, 9_000) * 1_000)
+        Flat(
+            row["id"],
+            row["area_m2"],
+            row["gamma"],
+            row["b"],
+            float(room[i]),
+            float(conductance[i]),
+            float(flow[i]),
+            dice.randrange(9_000, 50_000) * 1_000,
+            dice.randrange(900, 9_000) * 1_000,
+        )
         for i, row in enumerate(rows)
     ]

@@ -143,8 +143,9 @@ class CjtHeatMeter(CjtMeter):
     supply_cdeg and return_cdeg."""
 
     def __init__(self, address: str, source: Source, **options: Any):
-        super().__init__(address, source, history=tables.HISTORY_HEAT, register="energy_wh",
-                         **options)
+        super().__init__(
+            address, source, history=tables.HISTORY_HEAT, register="energy_wh", **options
+        )
 
     def amounts(self, now: datetime) -> Mapping[str, Any]:
         now_values = self.source(now)
@@ -166,8 +167,13 @@ class CjtRoomSensor(CjtMeter):
     """A flat's room thermostat, type 2AH. The source gives room_cdeg."""
 
     def __init__(self, address: str, source: Source, **options: Any):
-        super().__init__(address, source, meter_type=tables.ROOM_SENSOR_TYPE,
-                         layout=tables.ROOM_SENSOR, **options)
+        super().__init__(
+            address,
+            source,
+            meter_type=tables.ROOM_SENSOR_TYPE,
+            layout=tables.ROOM_SENSOR,
+            **options,
+        )
 
     def amounts(self, now: datetime) -> Mapping[str, Any]:
         return {"room_temp": self.source(now)["room_cdeg"], "status": self.status}
@@ -175,12 +181,27 @@ class CjtRoomSensor(CjtMeter):
 
 # kind -> type byte, layouts of now and of history, the source's register, the two slots' names
 _UTILITIES: Final = {
-    "water": (WATER_TYPE, tables.VOLUME_METER, tables.HISTORY_VOLUME, "volume_l",
-              ("cumulative_volume", "settlement_volume")),
-    "gas": (GAS_TYPE, tables.VOLUME_METER, tables.HISTORY_VOLUME, "volume_l",
-            ("cumulative_volume", "settlement_volume")),
-    "electricity": (ELECTRICITY_TYPE, tables.ENERGY_METER, tables.HISTORY_ENERGY, "energy_wh",
-                    ("current_energy", "settlement_energy")),
+    "water": (
+        WATER_TYPE,
+        tables.VOLUME_METER,
+        tables.HISTORY_VOLUME,
+        "volume_l",
+        ("cumulative_volume", "settlement_volume"),
+    ),
+    "gas": (
+        GAS_TYPE,
+        tables.VOLUME_METER,
+        tables.HISTORY_VOLUME,
+        "volume_l",
+        ("cumulative_volume", "settlement_volume"),
+    ),
+    "electricity": (
+        ELECTRICITY_TYPE,
+        tables.ENERGY_METER,
+        tables.HISTORY_ENERGY,
+        "energy_wh",
+        ("current_energy", "settlement_energy"),
+    ),
 }
 
 
@@ -190,8 +211,16 @@ class CjtUtilityMeter(CjtMeter):
 
     def __init__(self, kind: str, address: str, source: Source, **options: Any):
         meter_type, layout, history, register, self._slots = _UTILITIES[kind]
-        super().__init__(address, source, meter_type=meter_type, layout=layout, history=history,
-                         register=register, has_valve=True, **options)
+        super().__init__(
+            address,
+            source,
+            meter_type=meter_type,
+            layout=layout,
+            history=history,
+            register=register,
+            has_valve=True,
+            **options,
+        )
         self.kind = kind
 
     def amounts(self, now: datetime) -> Mapping[str, Any]:
@@ -282,6 +311,12 @@ class MbusHeatMeter:
             mb.record_datetime(now.astimezone(LOCAL).replace(tzinfo=None)),
         ]
         return mb.encode_variable_response(
-            address, identity, self.manufacturer, self.version, self.medium, self._access_no, 0,
+            address,
+            identity,
+            self.manufacturer,
+            self.version,
+            self.medium,
+            self._access_no,
+            0,
             records,
         )

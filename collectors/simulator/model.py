@@ -65,8 +65,16 @@ class HeatModel:
     """
 
     def __init__(
-        self, flats: Sequence[Flat], *, scale: float, weather: Weather, seed: int,
-        start: date, loss: float = 0.03, first_wh: int = 0, first_l: int = 0,
+        self,
+        flats: Sequence[Flat],
+        *,
+        scale: float,
+        weather: Weather,
+        seed: int,
+        start: date,
+        loss: float = 0.03,
+        first_wh: int = 0,
+        first_l: int = 0,
         replay: Replay | None = None,
     ):
         self.flats, self.index = list(flats), {f.name: i for i, f in enumerate(flats)}
@@ -136,8 +144,9 @@ class HeatModel:
         if self._replay and self._replay.covers(second):
             return self._replayed_state(second)
         supply, back, room, power = self._thermal(np.array([float(second)]))
-        return _State(_cdeg(supply[0]), _cdeg(back[0]), _cdeg(room[0]),
-                      [round(w) for w in power[0].tolist()])
+        return _State(
+            _cdeg(supply[0]), _cdeg(back[0]), _cdeg(room[0]), [round(w) for w in power[0].tolist()]
+        )
 
     def _replayed_state(self, second: int) -> _State:
         assert self._replay is not None

@@ -101,8 +101,11 @@ def paper18() -> Paper18:
         triple = (_cdeg(row["tg"]), _cdeg(row["th"]), _cdeg(row["tn"]))
         samples.setdefault(row["household"], []).append(triple)
     return Paper18(
-        facts["households"], datetime.fromisoformat(facts["start"]), facts["total_wh"],
-        facts["outdoor_cdeg"], samples,
+        facts["households"],
+        datetime.fromisoformat(facts["start"]),
+        facts["total_wh"],
+        facts["outdoor_cdeg"],
+        samples,
     )
 
 

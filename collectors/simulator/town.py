@@ -154,13 +154,11 @@ class SimulatedClock:
 class SimulatedTown:
     """All buses of a town, on one clock which the caller may set.
 
-        async with SimulatedTown(demo_town(7000)) as town:
-            town.set_time(moment)
+    async with SimulatedTown(demo_town(7000)) as town:
+        town.set_time(moment)
     """
 
-    def __init__(
-        self, town: Town, clock: SimulatedClock | None = None, *, host: str = "127.0.0.1"
-    ):
+    def __init__(self, town: Town, clock: SimulatedClock | None = None, *, host: str = "127.0.0.1"):
         self.town, self.clock, self.host = town, clock or SimulatedClock(), host
         self.houses = {spec.building_id: build_house(spec) for spec in town.buildings}
         self.buses = {spec.bus_id: self._bus(spec) for spec in town.buses}

@@ -11,8 +11,32 @@ from collectors.simulator.times import DAY_S, day_number, local_seconds
 from collectors.simulator.weather import day_noise
 
 # Share of a day's use in each local hour, in parts of 1,000: mornings and evenings.
-_HOURS: Final = (10, 8, 6, 6, 8, 20, 60, 80, 60, 35, 30, 40, 65, 40, 30, 30, 35, 60, 90, 95, 80,
-                 60, 37, 15)
+_HOURS: Final = (
+    10,
+    8,
+    6,
+    6,
+    8,
+    20,
+    60,
+    80,
+    60,
+    35,
+    30,
+    40,
+    65,
+    40,
+    30,
+    30,
+    35,
+    60,
+    90,
+    95,
+    80,
+    60,
+    37,
+    15,
+)
 _DONE: Final = (0, *accumulate(_HOURS))
 assert _DONE[-1] == 1_000
 

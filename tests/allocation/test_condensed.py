@@ -115,12 +115,9 @@ def test_a_day_whose_series_differ_in_length_is_refused():
 @given(st.lists(st.lists(days(), min_size=3, max_size=3), min_size=2, max_size=4))
 def test_a_season_from_condensed_days_equals_one_from_samples(flats):
     households = [
-        Household(n, 60 + n, {"gamma": 0.4 + n / 10, "B": 1.1 + n / 10})
-        for n in range(len(flats))
+        Household(n, 60 + n, {"gamma": 0.4 + n / 10, "B": 1.1 + n / 10}) for n in range(len(flats))
     ]
-    condensed = {
-        n: [condense_day(*day, 600.0) for day in flat] for n, flat in enumerate(flats)
-    }
+    condensed = {n: [condense_day(*day, 600.0) for day in flat] for n, flat in enumerate(flats)}
     if not all(day.is_smooth for flat in condensed.values() for day in flat):
         return
     series = {

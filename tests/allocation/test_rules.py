@@ -19,8 +19,7 @@ CDEG = st.integers(min_value=1500, max_value=7000)
 def building(tg, th, tn, *, total=1_000_003, dt_s=None, rules=None, **changes):
     """Flats 1, 2, ... of 60, 70, ... m2 with the given samples [households x samples] in C."""
     arrays = {
-        name: np.array(rows, dtype=float)
-        for name, rows in (("tg", tg), ("th", th), ("tn", tn))
+        name: np.array(rows, dtype=float) for name, rows in (("tg", tg), ("th", th), ("tn", tn))
     }
     count, samples = arrays["tn"].shape
     flats = [

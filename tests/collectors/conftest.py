@@ -13,11 +13,20 @@ from collectors.simulator.town import SimulatedClock
 
 NOON = datetime(2024, 12, 1, 4, 0, tzinfo=UTC)
 HEAT_VALUES = {
-    "energy_wh": 54_427_880, "volume_l": 7_156_080, "flow_lph": 182, "power_w": 3_210,
-    "supply_cdeg": 4_157, "return_cdeg": 3_513, "working_h": 1_000,
+    "energy_wh": 54_427_880,
+    "volume_l": 7_156_080,
+    "flow_lph": 182,
+    "power_w": 3_210,
+    "supply_cdeg": 4_157,
+    "return_cdeg": 3_513,
+    "working_h": 1_000,
 }
 HEAT, ROOM, WATER, GAS, POWER = (
-    "20010100000101", "20020100000101", "10010100000101", "30010100000101", "40010100000101"
+    "20010100000101",
+    "20020100000101",
+    "10010100000101",
+    "30010100000101",
+    "40010100000101",
 )
 
 

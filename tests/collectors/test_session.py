@@ -10,7 +10,11 @@ from collectors.simulator import faults
 from collectors.simulator.faults import Fault, FaultPlan
 
 HEAT, ROOM, WATER, GAS, POWER = (
-    "20010100000101", "20020100000101", "10010100000101", "30010100000101", "40010100000101"
+    "20010100000101",
+    "20020100000101",
+    "10010100000101",
+    "30010100000101",
+    "40010100000101",
 )
 HEAT_TARGET = Target("cjt188", HEAT)
 BUILDING = Target("mbus", "1")
@@ -22,20 +26,28 @@ class TestReading:
         read = await session.read(HEAT_TARGET)
         assert isinstance(read, Read)
         assert read.values == {
-            "energy_wh": 54_427_880, "settlement_energy_wh": 54_427_880, "volume_l": 7_156_080,
-            "flow_lph": 182, "power_w": 3_210, "supply_cdeg": 4_157, "return_cdeg": 3_513,
+            "energy_wh": 54_427_880,
+            "settlement_energy_wh": 54_427_880,
+            "volume_l": 7_156_080,
+            "flow_lph": 182,
+            "power_w": 3_210,
+            "supply_cdeg": 4_157,
+            "return_cdeg": 3_513,
             "working_h": 1_000,
         }
         assert read.at == bench.clock.now()
         assert read.meter_time == datetime(2024, 12, 1, 12, 0)
         assert (read.raw[0], read.raw[-1]) == (0x68, 0x16)
 
-    @pytest.mark.parametrize(("address", "meter_type", "name", "amount"), [
-        (ROOM, 0x2A, "room_cdeg", 2_068),
-        (WATER, 0x10, "volume_l", 123_450),
-        (GAS, 0x30, "volume_l", 98_760),
-        (POWER, 0x40, "energy_wh", 5_432_100),
-    ])
+    @pytest.mark.parametrize(
+        ("address", "meter_type", "name", "amount"),
+        [
+            (ROOM, 0x2A, "room_cdeg", 2_068),
+            (WATER, 0x10, "volume_l", 123_450),
+            (GAS, 0x30, "volume_l", 98_760),
+            (POWER, 0x40, "energy_wh", 5_432_100),
+        ],
+    )
     async def test_other_meters_on_the_same_bus(self, bench, address, meter_type, name, amount):
         session = bench.session(await bench.cjt_bus())
         read = await session.read(Target("cjt188", address, meter_type))
@@ -61,8 +73,12 @@ class TestReading:
         session = bench.session(await bench.mbus_bus())
         read = await session.read(Target("mbus", address))
         assert read.values == {
-            "energy_wh": 54_427_880, "volume_l": 7_156_080, "flow_lph": 182, "power_w": 3_210,
-            "supply_cdeg": 4_157, "return_cdeg": 3_513,
+            "energy_wh": 54_427_880,
+            "volume_l": 7_156_080,
+            "flow_lph": 182,
+            "power_w": 3_210,
+            "supply_cdeg": 4_157,
+            "return_cdeg": 3_513,
         }
 
     async def test_selecting_one_meter_leaves_the_other_out(self, bench):
@@ -72,9 +88,9 @@ class TestReading:
 
     async def test_conversations_on_one_bus_take_turns(self, bench):
         session = bench.session(await bench.cjt_bus([Fault.DRIP], for_ever=True), timeout_s=2)
-        reads = await asyncio.gather(*(
-            session.read(target) for target in (HEAT_TARGET, Target("cjt188", ROOM, 0x2A)) * 3
-        ))
+        reads = await asyncio.gather(
+            *(session.read(target) for target in (HEAT_TARGET, Target("cjt188", ROOM, 0x2A)) * 3)
+        )
         assert [next(iter(r.values)) for r in reads] == ["settlement_energy_wh", "room_cdeg"] * 3
         assert session.counts == {"read": 6}
 
@@ -93,14 +109,17 @@ class TestWire:
 
 
 class TestFaults:
-    @pytest.mark.parametrize(("fault", "reason"), [
-        (Fault.SILENCE, "silent"),
-        (Fault.HALF_FRAME, "garbled"),
-        (Fault.BAD_CHECKSUM, "checksum"),
-        (Fault.WRONG_ADDRESS, "wrong_address"),
-        (Fault.DISCONNECT, "link_down"),
-        (Fault.SLOW, "silent"),
-    ])
+    @pytest.mark.parametrize(
+        ("fault", "reason"),
+        [
+            (Fault.SILENCE, "silent"),
+            (Fault.HALF_FRAME, "garbled"),
+            (Fault.BAD_CHECKSUM, "checksum"),
+            (Fault.WRONG_ADDRESS, "wrong_address"),
+            (Fault.DISCONNECT, "link_down"),
+            (Fault.SLOW, "silent"),
+        ],
+    )
     async def test_a_fault_on_cjt188_is_a_counted_failure_and_no_value(self, bench, fault, reason):
         session = bench.session(await bench.cjt_bus([fault], for_ever=True))
         failed = await session.read(HEAT_TARGET)
@@ -108,13 +127,16 @@ class TestFaults:
         assert failed.reason == reason
         assert session.counts == {reason: 1}
 
-    @pytest.mark.parametrize(("fault", "reason"), [
-        (Fault.SILENCE, "silent"),
-        (Fault.HALF_FRAME, "garbled"),
-        (Fault.BAD_CHECKSUM, "checksum"),
-        (Fault.WRONG_ADDRESS, "wrong_address"),
-        (Fault.DISCONNECT, "link_down"),
-    ])
+    @pytest.mark.parametrize(
+        ("fault", "reason"),
+        [
+            (Fault.SILENCE, "silent"),
+            (Fault.HALF_FRAME, "garbled"),
+            (Fault.BAD_CHECKSUM, "checksum"),
+            (Fault.WRONG_ADDRESS, "wrong_address"),
+            (Fault.DISCONNECT, "link_down"),
+        ],
+    )
     async def test_a_fault_on_mbus_is_a_counted_failure_and_no_value(self, bench, fault, reason):
         bus = await bench.mbus_bus([None, fault] * 2)  # the link reset is answered, data are not
         session = bench.session(bus)
@@ -142,9 +164,16 @@ class TestFaults:
         await session.read(HEAT_TARGET)
         assert session.link.counters.echoes == 1
 
-    @pytest.mark.parametrize("fault", [
-        Fault.SILENCE, Fault.HALF_FRAME, Fault.BAD_CHECKSUM, Fault.WRONG_ADDRESS, Fault.DISCONNECT,
-    ])
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            Fault.SILENCE,
+            Fault.HALF_FRAME,
+            Fault.BAD_CHECKSUM,
+            Fault.WRONG_ADDRESS,
+            Fault.DISCONNECT,
+        ],
+    )
     async def test_the_next_try_makes_good_a_single_fault(self, bench, fault):
         session = bench.session(await bench.cjt_bus([fault]), retries=1)
         read = await session.read(HEAT_TARGET)
@@ -163,7 +192,11 @@ class TestFaults:
     async def test_a_register_full_of_fill_bytes_is_unreadable(self, bench):
         bus = await bench.cjt_bus()
         bus.meter(HEAT).source = lambda now: {
-            "energy_wh": None, "volume_l": 1, "flow_lph": 1, "power_w": 1, "supply_cdeg": 1,
+            "energy_wh": None,
+            "volume_l": 1,
+            "flow_lph": 1,
+            "power_w": 1,
+            "supply_cdeg": 1,
             "return_cdeg": 1,
         }
         failed = await bench.session(bus).read(HEAT_TARGET)
@@ -180,10 +213,16 @@ class TestFaults:
         failed = await session.read(Target("cjt188", "99999999999999"))
         assert (failed.reason, failed.tries) == ("silent", 2)
 
-    @pytest.mark.parametrize("target", [
-        Target("cjt188", "123"), Target("cjt188", HEAT, profile="none"), Target("mbus", "251"),
-        Target("mbus", "x"), Target("morse", "1"),
-    ])
+    @pytest.mark.parametrize(
+        "target",
+        [
+            Target("cjt188", "123"),
+            Target("cjt188", HEAT, profile="none"),
+            Target("mbus", "251"),
+            Target("mbus", "x"),
+            Target("morse", "1"),
+        ],
+    )
     async def test_an_impossible_target_is_a_failure_too(self, bench, target):
         session = bench.session(await bench.cjt_bus())
         assert (await session.read(target)).reason == "bad_target"

@@ -38,8 +38,10 @@ async def read_bus(town, spec):
     """Read every meter of a bus, through a session of its own."""
     session = Session(TcpLink("127.0.0.1", town.port(spec.bus_id)), clock=town.clock)
     try:
-        return [(m, await session.read(Target(m.protocol, m.address, m.meter_type)))
-                for m in spec.meters]
+        return [
+            (m, await session.read(Target(m.protocol, m.address, m.meter_type)))
+            for m in spec.meters
+        ]
     finally:
         await session.close()
 
@@ -98,12 +100,13 @@ class TestModel:
         heat = SimulatedTown(demo_town(0)).houses[building].heat
         first = datetime(2024, 11, 28, tzinfo=LOCAL)
         rows = [
-            [heat.building(now)["energy_wh"],
-             *(heat.flat(i, now)["energy_wh"] for i in range(len(heat.flats)))]
+            [
+                heat.building(now)["energy_wh"],
+                *(heat.flat(i, now)["energy_wh"] for i in range(len(heat.flats))),
+            ]
             for now in (first + n * 37 * timedelta(minutes=1) for n in range(300))
         ]
-        assert all(a < b for low, high in pairwise(rows)
-                   for a, b in zip(low, high, strict=True))
+        assert all(a < b for low, high in pairwise(rows) for a, b in zip(low, high, strict=True))
         used = [last - begin for begin, last in zip(rows[0], rows[-1], strict=True)]
         assert sum(used[1:]) == pytest.approx(0.97 * used[0], rel=1e-4)
 
@@ -133,8 +136,9 @@ class TestModel:
         assert gain == pytest.approx(heat.flat(0, noon)["power_w"] / 6, rel=0.02)
 
     def test_water_is_drawn_by_day_and_the_days_add_up(self):
-        model = UtilityModel("water/101", "volume_l", seed=1, per_day=240,
-                             start=date(2024, 10, 20), first=1_000)
+        model = UtilityModel(
+            "water/101", "volume_l", seed=1, per_day=240, start=date(2024, 10, 20), first=1_000
+        )
         days = [model(datetime(2024, 10, 19 + n, tzinfo=LOCAL))["volume_l"] for n in range(12)]
         assert days[:2] == [1_000, 1_000]
         used = [b - a for a, b in pairwise(days[1:])]
@@ -169,22 +173,28 @@ class TestTown:
         town = demo_town(7000)
         assert Town.from_dict(json.loads(json.dumps(town.to_dict()))) == town
 
-    @pytest.mark.parametrize(("data", "said"), [
-        ({}, "lacks 'buildings'"),
-        ({"buildings": [], "buses": [{"bus_id": "x", "port": 1}]}, "lacks 'meters'"),
-        ({"buildings": [{"building_id": "A", "colour": 1}], "buses": []}, "colour"),
-    ])
+    @pytest.mark.parametrize(
+        ("data", "said"),
+        [
+            ({}, "lacks 'buildings'"),
+            ({"buildings": [], "buses": [{"bus_id": "x", "port": 1}]}, "lacks 'meters'"),
+            ({"buildings": [{"building_id": "A", "colour": 1}], "buses": []}, "colour"),
+        ],
+    )
     def test_a_description_that_is_none_is_refused_in_one_line(self, data, said):
         with pytest.raises(ValueError, match=said) as caught:
             Town.from_dict(data)
         assert "\n" not in str(caught.value)
 
-    @pytest.mark.parametrize(("meter", "said"), [
-        (MeterSpec("cjt188", "1" * 14, "heat", "Z", "101"), "no such"),
-        (MeterSpec("cjt188", "1" * 14, "heat", "B", "999"), "no flat '999'"),
-        (MeterSpec("cjt188", "1" * 14, "steam", "B", "101"), "kind 'steam'"),
-        (MeterSpec("mbus", "1", "water", "B", "101"), "no 'water' meter speaks 'mbus'"),
-    ])
+    @pytest.mark.parametrize(
+        ("meter", "said"),
+        [
+            (MeterSpec("cjt188", "1" * 14, "heat", "Z", "101"), "no such"),
+            (MeterSpec("cjt188", "1" * 14, "heat", "B", "999"), "no flat '999'"),
+            (MeterSpec("cjt188", "1" * 14, "steam", "B", "101"), "kind 'steam'"),
+            (MeterSpec("mbus", "1", "water", "B", "101"), "no 'water' meter speaks 'mbus'"),
+        ],
+    )
     def test_a_meter_that_can_not_be_is_refused(self, meter, said):
         building = BuildingSpec("B", flats=(FlatSpec("101", 80.0),))
         with pytest.raises(ValueError, match=said):
@@ -216,10 +226,15 @@ class TestTown:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             building = BuildingSpec("B", flats=(FlatSpec("101", 80.0),))
             meter = MeterSpec("cjt188", "1" * 14, "heat", "B", "101")
-            town = SimulatedTown(Town((building,), (
-                BusSpec("free", unused_tcp_port, (meter,)),
-                BusSpec("taken", taken.getsockname()[1], (meter,)),
-            )))
+            town = SimulatedTown(
+                Town(
+                    (building,),
+                    (
+                        BusSpec("free", unused_tcp_port, (meter,)),
+                        BusSpec("taken", taken.getsockname()[1], (meter,)),
+                    ),
+                )
+            )
             with pytest.raises(OSError, match="bus taken: port"):
                 await town.start()
         socket.create_server(("127.0.0.1", unused_tcp_port)).close()
@@ -228,9 +243,13 @@ class TestTown:
 class TestCommand:
     def run(self, *arguments):
         code = "from collectors.simulator.cli import simulate; simulate()"
-        return subprocess.Popen([sys.executable, "-c", code, *arguments], text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_it_serves_until_told_to_stop(self, number):

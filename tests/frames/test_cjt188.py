@@ -14,9 +14,16 @@ from collectors.frames.cjt188_profiles import UNITS, unit_before_value
 ADDRESS = "11110018439066"
 WHEN = datetime(2024, 12, 1, 8, 30, 15)
 HEAT = {
-    "settlement_heat": 274_110, "current_heat": 54_427_880, "heat_power": 3_210, "flow": 182,
-    "cumulative_volume": 7_156_080, "supply_temp": 4_157, "return_temp": 3_513,
-    "working_hours": 74_766, "meter_time": WHEN, "status": b"\x04\x00",
+    "settlement_heat": 274_110,
+    "current_heat": 54_427_880,
+    "heat_power": 3_210,
+    "flow": 182,
+    "cumulative_volume": 7_156_080,
+    "supply_temp": 4_157,
+    "return_temp": 3_513,
+    "working_hours": 74_766,
+    "meter_time": WHEN,
+    "status": b"\x04\x00",
 }
 
 
@@ -123,8 +130,17 @@ class TestHeatMeters:
 
     @pytest.mark.parametrize(
         ("code", "wh"),
-        [(0x01, 0), (0x02, 12), (0x05, 12_340), (0x08, 12_340_000), (0x0A, 1_234_000_000),
-         (0x0B, 3), (0x0E, 3_428), (0x11, 3_427_778), (0x13, 342_777_778)],
+        [
+            (0x01, 0),
+            (0x02, 12),
+            (0x05, 12_340),
+            (0x08, 12_340_000),
+            (0x0A, 1_234_000_000),
+            (0x0B, 3),
+            (0x0E, 3_428),
+            (0x11, 3_427_778),
+            (0x13, 342_777_778),
+        ],
     )
     def test_every_heat_unit_of_the_standard_becomes_wh_half_up(self, code, wh):
         frame = repaired(answer(), 11 + 3 + 5, bytes.fromhex("34120000") + bytes((code,)))
@@ -161,8 +177,14 @@ class TestHeatMeters:
         assert reading.amount("current_heat") is None
         assert reading.amount("current_cooling") == 54_427_880
 
-    @pytest.mark.parametrize("layout", [tables.HEAT_2018, unit_before_value(tables.HEAT_2004),
-                                        unit_before_value(tables.HEAT_2018)])
+    @pytest.mark.parametrize(
+        "layout",
+        [
+            tables.HEAT_2018,
+            unit_before_value(tables.HEAT_2004),
+            unit_before_value(tables.HEAT_2018),
+        ],
+    )
     def test_departures_are_recognised_by_their_units(self, layout):
         reading = only(answer(layout)).reading
         assert reading.layout == layout
@@ -190,12 +212,15 @@ class TestHeatMeters:
 
 
 class TestOtherMeters:
-    @pytest.mark.parametrize(("meter_type", "layout", "register"), [
-        (0x10, tables.VOLUME_METER, "cumulative_volume"),
-        (0x30, tables.VOLUME_METER, "cumulative_volume"),
-        (0x40, tables.ENERGY_METER, "current_energy"),
-        (0x10, tables.SHORT_VOLUME, "cumulative_volume"),
-    ])
+    @pytest.mark.parametrize(
+        ("meter_type", "layout", "register"),
+        [
+            (0x10, tables.VOLUME_METER, "cumulative_volume"),
+            (0x30, tables.VOLUME_METER, "cumulative_volume"),
+            (0x40, tables.ENERGY_METER, "current_energy"),
+            (0x10, tables.SHORT_VOLUME, "cumulative_volume"),
+        ],
+    )
     def test_water_gas_and_electricity_registers(self, meter_type, layout, register):
         reading = only(answer(layout, {register: 123_450}, meter_type)).reading
         assert reading.amount(register) == 123_450
@@ -217,8 +242,13 @@ class TestOtherMeters:
         assert reading.amount("settlement_volume") == 5_000
 
     def test_frozen_registers_of_the_2018_edition(self):
-        amounts = {"meter_time": WHEN, "cumulative_volume": 70, "flow": 12, "water_temp": 1234,
-                   "pressure": 33}
+        amounts = {
+            "meter_time": WHEN,
+            "cumulative_volume": 70,
+            "flow": 12,
+            "water_temp": 1234,
+            "pressure": 33,
+        }
         reading = only(answer(tables.FREEZE_VOLUME, amounts, 0x10, 0xD305)).reading
         assert reading.meter_time == WHEN
         assert reading.amount("water_temp") == 1234
@@ -248,8 +278,9 @@ class TestCommands:
 
     def test_a_refusal_carries_status_and_no_value(self):
         request = only(cjt188.encode_read(ADDRESS, 0x20, serial=9))
-        reply = only(cjt188.encode_refusal(request, address=ADDRESS, meter_type=0x20,
-                                           status=b"\x02\x00"))
+        reply = only(
+            cjt188.encode_refusal(request, address=ADDRESS, meter_type=0x20, status=b"\x02\x00")
+        )
         assert reply.is_refusal
         assert (reply.control, reply.serial, reply.status) == (0xC1, 9, b"\x02\x00")
         assert reply.reading is None
@@ -266,18 +297,28 @@ class TestTime:
 
 @given(
     st.sampled_from([tables.HEAT_2004, tables.HEAT_2018, unit_before_value(tables.HEAT_2004)]),
-    st.integers(0, 99_999_999), st.integers(0, 99_999_999), st.integers(0, 9_999),
-    st.integers(0, 9_999), st.integers(0, 999_999),
-    st.datetimes(datetime(2000, 1, 1), datetime(2098, 12, 31)), st.binary(min_size=2, max_size=2),
+    st.integers(0, 99_999_999),
+    st.integers(0, 99_999_999),
+    st.integers(0, 9_999),
+    st.integers(0, 9_999),
+    st.integers(0, 999_999),
+    st.datetimes(datetime(2000, 1, 1), datetime(2098, 12, 31)),
+    st.binary(min_size=2, max_size=2),
 )
 def test_a_written_heat_answer_reads_back_to_the_last_digit(
     layout, heat, volume, supply, back, hours, when, status
 ):
     amounts = {
-        "settlement_heat": heat // 2 * 10, "current_heat": heat * 10,
-        "cumulative_volume": volume * 10, "supply_temp": supply, "return_temp": back,
-        "working_hours": hours, "heat_power": 0, "flow": 0,
-        "meter_time": when.replace(microsecond=0), "status": status,
+        "settlement_heat": heat // 2 * 10,
+        "current_heat": heat * 10,
+        "cumulative_volume": volume * 10,
+        "supply_temp": supply,
+        "return_temp": back,
+        "working_hours": hours,
+        "heat_power": 0,
+        "flow": 0,
+        "meter_time": when.replace(microsecond=0),
+        "status": status,
     }
     reading = read(write(layout, amounts), tables.DEFAULT.current["heat"])
     assert reading.layout == layout

@@ -11,11 +11,29 @@ ROWS = [
     json.loads(line)
     for line in (Path(__file__).parent / "data" / "cjt188.jsonl").read_text().splitlines()
 ]
-FRAME_KEYS = ("meter_type", "address", "ctrl", "di", "di_wire", "di_order", "ser", "data",
-              "length", "offset")
+FRAME_KEYS = (
+    "meter_type",
+    "address",
+    "ctrl",
+    "di",
+    "di_wire",
+    "di_order",
+    "ser",
+    "data",
+    "length",
+    "offset",
+)
 # These are prose or belong to the collector's header, not to the frame.
-NOT_READ = {"function", "meter_no", "manufacturer_code", "valid", "dtu_total_length",
-            "dtu_bytes_after_id", "dtu_prefix", "dtu_id"}
+NOT_READ = {
+    "function",
+    "meter_no",
+    "manufacturer_code",
+    "valid",
+    "dtu_total_length",
+    "dtu_bytes_after_id",
+    "dtu_prefix",
+    "dtu_id",
+}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])

@@ -2,7 +2,7 @@
 
 import meterbus
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from collectors.frames.mbus import decode
@@ -26,6 +26,8 @@ RECORDS = st.one_of(
 @given(st.lists(RECORDS, min_size=1, max_size=15))
 def test_two_decoders_agree_on_every_record(records):
     frame = encode_variable_response(9, "12345678", "NUA", 3, 4, 200, 0, records)
+    # pyMeterBus takes any frame whose second byte is 44 for a wireless one.
+    assume(frame[1] != 0x44)
     mine, other = decode(frame)[0], meterbus.load(frame)
     assert len(mine.records) == len(other.records) == len(records)
     for a, b in zip(mine.records, other.records, strict=True):

@@ -43,9 +43,7 @@ def test_steps_add_up_over_any_number_of_rollovers(steps, first):
     assert read(*values).amount == sum(steps)
 
 
-@given(
-    st.lists(st.integers(0, 10**8 - 1), min_size=2, max_size=8), st.permutations(range(8))
-)
+@given(st.lists(st.integers(0, 10**8 - 1), min_size=2, max_size=8), st.permutations(range(8)))
 def test_the_order_readings_arrive_in_does_not_matter(values, order):
     events = [Reading(at(day), value) for day, value in enumerate(values)]
     shuffled = [events[index] for index in order if index < len(events)]
