@@ -34,7 +34,8 @@ class Consumption:
     """Days in order, every one of the period; totals in Wh or litres.
 
     `provisional`: shares of a building's heat are settled anew when the bill is made.
-    `previous_total` is that of as many days before, None where nothing was known then.
+    `previous_total` is that of as many closed days just before (a day not over yet counts in
+    neither), None unless each of both is known.
     """
 
     unit: str
@@ -52,14 +53,23 @@ def consumption(household_id: int, utility: str, day_from: date, day_to: date) -
     known = _known(household_id, utility, shared, before, day_to)
     wanted = [day_from + timedelta(n) for n in range(length)]
     days = [known.get(day, DayUsage(day, None, ["not_closed"])) for day in wanted]
-    earlier = [used.used for day, used in known.items() if day < day_from]
     return Consumption(
         UNITS[utility],
         shared,
         days,
         sum(d.used or 0 for d in days),
-        sum(used or 0 for used in earlier) if any(u is not None for u in earlier) else None,
+        _previous_total(known, day_from),
     )
+
+
+def _previous_total(known: dict[date, DayUsage], day_from: date) -> int | None:
+    closed = [day for day in known if day >= day_from]
+    length = (max(closed) - day_from).days + 1 if closed else 0
+    both = [known.get(day_from + timedelta(n)) for n in range(-length, length)]
+    used = [day.used for day in both if day is not None and day.used is not None]
+    if not both or len(used) < len(both):
+        return None
+    return sum(used[:length])
 
 
 def _known(

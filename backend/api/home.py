@@ -154,7 +154,7 @@ def _row(statement: str, **values: Any) -> Any:
 
 
 def _heat(facts: Any, season: rules.Season, today: date) -> Any:
-    """days and used: Wh of this season so far, all of the last one, and two months; and others."""
+    """days and used: Wh of this season, of the last one and of three months; others' sums."""
     return _row(
         _HEAT.format(source=_SHARED if facts.shared else _METERED),
         building=facts.building_id,
@@ -162,7 +162,7 @@ def _heat(facts: Any, season: rules.Season, today: date) -> Any:
         season_from=season.day_from,
         last_from=_year_before(season.day_from),
         last_to=_year_before(season.day_to),
-        months_from=add_months(today, -1),
+        months_from=add_months(today, -2),
         today=today,
         similar_days=SIMILAR_DAYS - 1,
     )
@@ -207,12 +207,12 @@ def _compare(
 ) -> dict[str, Any]:
     month = month_start(as_of)
     before = add_months(month, -1)
-    # The 31st has no fellow in a shorter month: then the whole of that month.
-    before_to = min(before + (as_of - month), month - timedelta(days=1))
+    # The 29th to 31st may have no fellow in the month before: then neither month's are counted.
+    days = min(as_of - month, month - timedelta(days=1) - before)
     last_from = _year_before(season.day_from)
     last_to = last_from + (as_of - season.day_from)
     return {
-        "last_month": _against(used, (month, as_of), (before, before_to)),
+        "last_month": _against(used, (month, month + days), (before, before + days)),
         "last_year": _against(used, (season.day_from, as_of), (last_from, last_to)),
         "similar": _similar(facts, heat, used, as_of),
     }
@@ -221,12 +221,19 @@ def _compare(
 def _against(
     used: dict[date, int], now: tuple[date, date], before: tuple[date, date]
 ) -> dict[str, int] | None:
-    """None where there is nothing to compare with."""
+    """None unless every day of both is known: half a month is not less heat than a whole one."""
+    if not (_whole(used, *now) and _whole(used, *before)):
+        return None
     used_wh, previous_wh = _total(used, *now), _total(used, *before)
     pct = rules.percent_of(used_wh, previous_wh)
     if pct is None:
         return None
     return {"used_wh": used_wh, "previous_wh": previous_wh, "pct": pct}
+
+
+def _whole(used: dict[date, int], first: date, last: date) -> bool:
+    days = (last - first).days + 1
+    return days > 0 and all(first + timedelta(n) in used for n in range(days))
 
 
 def _similar(facts: Any, heat: Any, used: dict[date, int], as_of: date) -> dict[str, int] | None:

@@ -91,6 +91,20 @@ def test_shares_of_the_building_are_provisional(client, alice):
     assert found["days"][1] == {"day": "2026-11-18", "used": 5_000, "flags": []}
 
 
+def test_totals_stand_side_by_side_only_where_every_day_of_both_is_known(client, alice):
+    shared(alice.building)
+    share_days(alice.building, {alice.household: 5_000}, DAY - timedelta(5), DAY)
+
+    def previous(day_from, day_to):
+        query = {"day_from": day_from, "day_to": day_to}
+        return ask(client, alice, "consumption", **query).json["previous_total"]
+
+    assert previous(DAY - timedelta(2), DAY) == 15_000
+    assert previous(DAY - timedelta(3), DAY) is None  # the first of the days before is not known
+    # Tomorrow is not over: three days stand beside three, not beside four.
+    assert previous(DAY - timedelta(2), DAY + timedelta(1)) == 15_000
+
+
 def test_a_meters_days_carry_why_one_is_not_known(client, alice):
     water = builders.make_meter(alice.building, alice.household, kind="water")
     rows = [(DAY, 120, ["stale_boundary"]), (DAY - timedelta(1), None, ["negative_delta"])]

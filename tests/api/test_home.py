@@ -138,6 +138,36 @@ def test_this_month_stands_beside_as_many_days_of_the_last(client, alice):
     }
 
 
+def test_months_are_not_compared_where_a_day_of_either_is_not_known(client, alice):
+    shared(alice.building)
+    share_days(alice.building, {alice.household: 10_000}, date(2026, 10, 2), date(2026, 10, 31))
+    share_days(alice.building, {alice.household: 12_000}, date(2026, 11, 1), date(2026, 11, 19))
+    assert get(client, alice)["compare"]["last_month"] is None
+    share_days(alice.building, {alice.household: 10_000}, date(2026, 10, 1), date(2026, 10, 1))
+    assert get(client, alice)["compare"]["last_month"]["pct"] == 20
+
+
+def test_the_first_of_a_month_still_compares_the_two_before(client, alice, clock):
+    clock.advance(days=11)  # 1 December; the last closed day is 30 November
+    shared(alice.building)
+    share_days(alice.building, {alice.household: 10_000}, date(2026, 10, 1), date(2026, 10, 31))
+    share_days(alice.building, {alice.household: 9_000}, date(2026, 11, 1), date(2026, 11, 30))
+    assert get(client, alice)["compare"]["last_month"] == {
+        "used_wh": 30 * 9_000,
+        "previous_wh": 30 * 10_000,
+        "pct": -10,
+    }
+
+
+def test_a_longer_month_is_compared_as_far_as_the_shorter_goes(client, alice, clock):
+    clock.advance(days=132)  # 1 April 2027; the last closed day is 31 March
+    alice.headers = builders.headers_for(alice.resident, clock.now())
+    shared(alice.building)
+    share_days(alice.building, {alice.household: 10_000}, date(2027, 2, 1), date(2027, 2, 28))
+    share_days(alice.building, {alice.household: 10_000}, date(2027, 3, 1), date(2027, 3, 31))
+    assert get(client, alice)["compare"]["last_month"]["pct"] == 0
+
+
 def test_this_season_stands_beside_the_same_days_of_the_last(client, alice):
     shared(alice.building)
     share_days(alice.building, {alice.household: 10_000}, date(2025, 10, 20), date(2025, 12, 31))
