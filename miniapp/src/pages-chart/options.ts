@@ -149,7 +149,8 @@ export function temperatureOption(
   return {
     animation: false,
     textStyle: { color: INK },
-    grid: { left: 4, right: 14, top: 18, bottom: 4, containLabel: true },
+    // on the right, half of the last hour's label
+    grid: { left: 4, right: Math.round(20 * scale), top: 18, bottom: 4, containLabel: true },
     tooltip: { ...tooltip, formatter: temperatureTip },
     xAxis: {
       type: 'value',

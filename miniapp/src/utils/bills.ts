@@ -31,5 +31,6 @@ export function billTone(bill: Bill, today: string): Tone {
 /** When it was paid, or until when it can be. */
 export function billWhen(bill: Bill): string {
   if (bill.paid_at) return `${dayText(dayOf(Date.parse(bill.paid_at)))}缴清`
+  if (bill.state === 'reversed') return '不用缴纳'
   return `${dayText(bill.due_on)}前缴纳`
 }
