@@ -131,6 +131,11 @@ def colours(page: Page) -> dict[str, int]:
     return chart.evaluate(COLOURS)
 
 
+def picture(page: Page) -> str:
+    """The chart in front, as it is drawn."""
+    return front(page, "chart").locator("canvas").evaluate("canvas => canvas.toDataURL()")
+
+
 def drawn(page: Page, rgb: str, at_least: int = 1) -> int:
     """Wait until the chart shows that many pixels of a colour; how many they are."""
     for _ in range(50):
