@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -24,6 +25,7 @@ from collectors.demo.people import PEOPLE, STAFF, STAFF_PASSWORD
 from payments.sandbox.keys import SandboxKeys, ensure_keys
 
 READY_S = 60
+PR_SET_PDEATHSIG = 1  # prctl(2)
 RESTARTS, RESTARTS_S = 5, 60  # a part that ends more often than this stops everything
 HOST = "127.0.0.1"
 
@@ -60,6 +62,7 @@ class Part:
                 stderr=output,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
 
     def check(self) -> None:
@@ -249,6 +252,12 @@ class Demo:
         if self.owns_database and (self.var / "pg").exists():
             postgres.stop_embedded(self.var / "pg")
         click.echo("已停止")
+
+
+def _end_with_parent() -> None:
+    """Where the supervisor is killed, its parts end too (Linux; elsewhere they would stay)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _raise_stopped(*_: object) -> None:

@@ -174,3 +174,9 @@ def test_what_was_billed_to_the_end_is_not_due_again(heat):
     house, _flats = heat
     service.issue(house.id, "heat", FIRST, LAST, NOON)
     assert tasks.defer_issue(LAST) == 0
+
+
+def test_the_number_of_statements_does_not_grow_with_the_number_of_flats(heat, queries):
+    house, flats = heat
+    service.issue(house.id, "heat", FIRST, LAST, NOON)
+    assert len(queries) < 2 * len(flats)
