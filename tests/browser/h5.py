@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -25,6 +26,7 @@ from tests.outside import wechat_settings
 
 BUILT = ROOT / "miniapp" / "dist" / "build" / "h5" / "index.html"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+DESK = {"viewport": {"width": 1280, "height": 800}, "has_touch": True}
 
 
 @pytest.fixture
@@ -67,11 +69,11 @@ def hosts(site: str, sandbox: RunningSandbox) -> set[str]:
 
 
 @pytest.fixture
-def take_phone(open_page: Callable[..., Page], clock: FixedClock) -> Callable[[], Page]:
-    """Somebody's phone, 390x844, on the test's clock; each is another person's."""
+def take_phone(open_page: Callable[..., Page], clock: FixedClock) -> Callable[..., Page]:
+    """Somebody's phone, 390x844 (or DESK), on the test's clock; each is another person's."""
 
-    def taken() -> Page:
-        page = open_page(**PHONE)
+    def taken(screen: dict[str, Any] = PHONE) -> Page:
+        page = open_page(**screen)
         page.context.clock.install(time=clock.now())
         return page
 
@@ -109,8 +111,8 @@ def bind(page: Page, account_no: str, owner_name: str, phone_last4: str) -> None
 
 
 def fits(page: Page) -> None:
-    """Nothing makes the phone scroll sideways."""
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["viewport"]["width"]
+    """Nothing makes the page scroll sideways."""
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
 COLOURS = """canvas => {

@@ -70,7 +70,7 @@ def readings_of(meter: Meter) -> list[Reading]:
 
 
 def test_a_reading_typed_without_signal_is_sent_when_there_is_some(
-    take_phone: Callable[[], Page], meters: dict[str, Meter], shot: Callable[[Page, str], None]
+    take_phone: Callable[..., Page], meters: dict[str, Meter], shot: Callable[[Page, str], None]
 ) -> None:
     page = take_phone()
     # The page for typing is fetched with the list, before anybody goes down the stairs.
@@ -92,6 +92,7 @@ def test_a_reading_typed_without_signal_is_sent_when_there_is_some(
     shot(page, "h5-round-offline")
     page.context.set_offline(False)
     expect(page.get_by_test_id("reader-waiting")).to_have_count(0)
+    expect(page.get_by_text("没有信号")).to_have_count(0)  # the list is today's again, too
     h5.front(page, "tab-read").tap()
     expect(row(page, "101")).to_have_attribute("data-state", "read")
     expect(row(page, "101")).to_contain_text("101.500 m³")
@@ -100,7 +101,7 @@ def test_a_reading_typed_without_signal_is_sent_when_there_is_some(
 
 
 def test_a_reading_below_the_last_is_taken_with_a_reason_only(
-    take_phone: Callable[[], Page], meters: dict[str, Meter], shot: Callable[[Page, str], None]
+    take_phone: Callable[..., Page], meters: dict[str, Meter], shot: Callable[[Page, str], None]
 ) -> None:
     page = take_phone()
     sign_in(page)
@@ -125,7 +126,7 @@ def test_a_reading_below_the_last_is_taken_with_a_reason_only(
 
 
 def test_a_wrong_password_is_refused_at_its_field(
-    take_phone: Callable[[], Page], meters: dict[str, Meter]
+    take_phone: Callable[..., Page], meters: dict[str, Meter]
 ) -> None:
     page = take_phone()
     sign_in(page, "wrong")

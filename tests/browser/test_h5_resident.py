@@ -71,7 +71,7 @@ def yuan(amount_fen: int) -> str:
 
 
 def test_from_signing_in_to_the_paid_bill(
-    take_phone: Callable[[], Page], town: Town, shot: Callable[[Page, str], None]
+    take_phone: Callable[..., Page], town: Town, shot: Callable[[Page, str], None]
 ) -> None:
     page, bill = take_phone(), town.bills["101"]
     h5.sign_in(page, "person-zhang")
@@ -182,7 +182,7 @@ def pays(page: Page, bill: Bill, shot: Any) -> None:
 
 
 def test_a_stranger_with_the_address_of_a_bill_is_told_there_is_none(
-    take_phone: Callable[[], Page], town: Town, shot: Callable[[Page, str], None]
+    take_phone: Callable[..., Page], town: Town, shot: Callable[[Page, str], None]
 ) -> None:
     page, bill = take_phone(), town.bills["101"]
     h5.sign_in(page, "person-li")
@@ -198,7 +198,7 @@ def test_a_stranger_with_the_address_of_a_bill_is_told_there_is_none(
 
 
 def test_who_has_not_signed_in_is_taken_to_the_door_and_back(
-    take_phone: Callable[[], Page], town: Town
+    take_phone: Callable[..., Page], town: Town
 ) -> None:
     page = take_phone()
     h5.go(page, f"pages/bill/index?id={town.bills['101'].id}")
@@ -207,7 +207,7 @@ def test_who_has_not_signed_in_is_taken_to_the_door_and_back(
 
 
 def test_large_text_makes_every_page_larger_and_stays(
-    take_phone: Callable[[], Page], town: Town, shot: Callable[[Page, str], None]
+    take_phone: Callable[..., Page], town: Town, shot: Callable[[Page, str], None]
 ) -> None:
     page = take_phone()
     h5.sign_in(page, "person-zhang")
@@ -220,6 +220,21 @@ def test_large_text_makes_every_page_larger_and_stays(
     assert size_of(page, "home-owed") >= 1.2 * before
     h5.fits(page)
     shot(page, "h5-home-large")
+
+
+def test_on_a_desk_the_pages_are_a_column_that_does_not_scroll_sideways(
+    take_phone: Callable[..., Page], town: Town, shot: Callable[[Page, str], None]
+) -> None:
+    page = take_phone(h5.DESK)
+    h5.sign_in(page, "person-zhang")
+    h5.bind(page, "P18-101", "张三", "1234")
+    expect(h5.front(page, "home-owed")).to_be_visible()
+    h5.fits(page)
+    shot(page, "h5-desk-home")
+    h5.front(page, "nav-bills").tap()
+    expect(h5.front(page, "bill-item")).to_be_visible()
+    h5.fits(page)
+    shot(page, "h5-desk-bills")
 
 
 def size_of(page: Page, testid: str) -> float:
