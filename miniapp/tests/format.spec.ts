@@ -99,5 +99,7 @@ describe('dates', () => {
     expect(durationText(600)).toBe('10 分钟')
     expect(durationText(7_200)).toBe('2 小时')
     expect(durationText(4_500)).toBe('1 小时 15 分钟')
+    expect(durationText(172_800)).toBe('2 天')
+    expect(durationText(2_376_000)).toBe('27 天 12 小时')
   })
 })

@@ -110,7 +110,7 @@ def test_a_reading_below_the_last_is_taken_with_a_reason_only(
     expect(h5.front(page, "reader-conflict")).to_contain_text("读数比上次小")
     shot(page, "h5-meter-lower")
     h5.front(page, "reader-submit").tap()
-    expect(page.get_by_text("请写明原因")).to_be_visible()
+    expect(page.get_by_text("请写明原因，例如")).to_be_visible()
     assert readings_of(meters["102"]) == []
     h5.fill(page, "reader-note", "换表")
     h5.front(page, "reader-submit").tap()

@@ -1,4 +1,4 @@
-import type { Bill } from '@/api/types'
+import type { Bill, BillLine } from '@/api/types'
 import { addDays, dayOf, dayText, dueText, periodText } from './dates'
 
 export interface Tone {
@@ -33,4 +33,13 @@ export function billWhen(bill: Bill): string {
   if (bill.paid_at) return `${dayText(dayOf(Date.parse(bill.paid_at)))}缴清`
   if (bill.state === 'reversed') return '不用缴纳'
   return `${dayText(bill.due_on)}前缴纳`
+}
+
+/** How a line's amount comes about; the title stands above it and is not said again. */
+export function lineSum(line: BillLine): string {
+  if (!line.explanation) return `${line.quantity} ${line.unit} × ${line.price} 元`
+  const title = `${line.title}：`
+  return line.explanation.startsWith(title)
+    ? line.explanation.slice(title.length)
+    : line.explanation
 }

@@ -69,11 +69,15 @@ export function dueText(dueOn: string, today: string): string {
   return days > 0 ? `还有 ${days} 天` : `已逾期 ${-days} 天`
 }
 
-/** 4500 s -> "1 小时 15 分钟" */
+/** 4500 s -> "1 小时 15 分钟"; from two days on "27 天 12 小时" */
 export function durationText(seconds: number): string {
   const minutes = Math.round(seconds / 60)
   if (minutes < 60) return `${minutes} 分钟`
   const hours = Math.floor(minutes / 60)
+  if (hours >= 48) {
+    const over = hours % 24
+    return over ? `${Math.floor(hours / 24)} 天 ${over} 小时` : `${hours / 24} 天`
+  }
   const rest = minutes % 60
   return rest ? `${hours} 小时 ${rest} 分钟` : `${hours} 小时`
 }
