@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
@@ -20,12 +19,12 @@ from flask import Flask
 from backend import app_from_environment, config
 from backend.base import logs, postgres, schema
 from backend.base.db import db
+from backend.base.process import end_with_parent
 from collectors.demo import load, payments
 from collectors.demo.people import PEOPLE, STAFF, STAFF_PASSWORD
 from payments.sandbox.keys import SandboxKeys, ensure_keys
 
 READY_S = 60
-PR_SET_PDEATHSIG = 1  # prctl(2)
 RESTARTS, RESTARTS_S = 5, 60  # a part that ends more often than this stops everything
 HOST = "127.0.0.1"
 
@@ -62,7 +61,7 @@ class Part:
                 stderr=output,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
 
     def check(self) -> None:
@@ -251,13 +250,8 @@ class Demo:
             part.stop()
         if self.owns_database and (self.var / "pg").exists():
             postgres.stop_embedded(self.var / "pg")
-        click.echo("已停止")
-
-
-def _end_with_parent() -> None:
-    """Where the supervisor is killed, its parts end too (Linux; elsewhere they would stay)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if self.parts:
+            click.echo("已停止")
 
 
 def _raise_stopped(*_: object) -> None:

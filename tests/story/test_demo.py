@@ -66,6 +66,21 @@ class Running:
         found = requests.get(f"{self.sandbox}/sandbox/messages", timeout=5).json()["messages"]
         return [message["openid"] for message in found]
 
+    def kill_a_part(self, name: str) -> None:
+        """Kill a part and wait until it has been revived and answers again."""
+        part = next(p for p in self.parts() if p.cmdline()[-1] == name)
+        part.kill()
+        deadline = time.monotonic() + PATIENCE_S
+        while f"{name} 意外结束" not in self.output.read_text() or not self._answers():
+            assert time.monotonic() < deadline, self.output.read_text()
+            time.sleep(0.2)
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(f"{self.web}/readyz", timeout=2).ok
+        except requests.RequestException:
+            return False
+
     def parts(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
@@ -91,6 +106,7 @@ def test_the_demonstration_fills_itself_survives_a_kill_and_keeps_its_data(tmp_p
         while not first.reminded() and time.monotonic() < deadline:
             time.sleep(0.2)
         assert first.reminded() == ["demo-wang"]
+        first.kill_a_part("serve")
         made, read = bills(var)
         parts = first.parts()
         first.process.send_signal(signal.SIGKILL)
