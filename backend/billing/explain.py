@@ -110,7 +110,7 @@ def _heat_sentences(heat: dict[str, Any], period: str) -> list[str]:
         f"（表底 {_number(kwh_from_wh(heat['building_from_register_wh']))} → "
         f"{_number(kwh_from_wh(heat['building_to_register_wh']))}）。",
         f"按{heat['method_title']}分摊，同等舒适、同等费用：您家散热权重 "
-        f"{heat['own_weight']:.0f}，其余 {heat['others']} 户合计 {heat['others_weight']:.0f}，"
+        f"{heat['own_weight']:,.0f}，其余 {heat['others']} 户合计 {heat['others_weight']:,.0f}，"
         f"您家占 {heat['share_percent']}%。",
         f"您家分得 {_number(own)} 千瓦时，即 {plain(exact(gj_from_wh(heat['own_wh'])), 8)} 吉焦。",
     ]
@@ -191,8 +191,14 @@ def _previous(bill: Bill) -> Bill | None:
 
 
 def _similar(bill: Bill, household: Household) -> dict[str, Any]:
-    """Own use per m2 against the other flats' together; silent with fewer than three others."""
-    used = bill.basis.get("used")
+    """Own heat per m2 against the other flats' together; silent with fewer than three others.
+
+    Heat only: water and current go by people and habits, not by floor.
+    """
+    silent: dict[str, Any] = {"mine_wh_per_m2": None, "similar_wh_per_m2": None}
+    used = bill.basis.get("used") if bill.utility == "heat" else None
+    if used is None:
+        return silent
     others = db.session.execute(
         sa.select(
             sa.func.count(),
@@ -206,12 +212,13 @@ def _similar(bill: Bill, household: Household) -> dict[str, Any]:
             Bill.utility == bill.utility,
             Bill.period_from == bill.period_from,
             Bill.period_to == bill.period_to,
+            Bill.state != "reversed",
             Bill.basis["used"].astext.is_not(None),
         )
     ).one()
     count, total, area_dm2 = others
-    if count < 3 or used is None:
-        return {"mine_wh_per_m2": None, "similar_wh_per_m2": None}
+    if count < 3:
+        return silent
     return {
         "mine_wh_per_m2": round(used * 100 / household.area_dm2),
         "similar_wh_per_m2": round(int(total) * 100 / int(area_dm2)),
