@@ -73,6 +73,20 @@ def test_a_bill_explains_itself_in_sentences(client, alice):
     assert found["tariff"]["params"]["k2"] == "44.41"
 
 
+@pytest.mark.parametrize(("utility", "per_m2"), [("heat", (1_603, 2_000)), ("water", (None, None))])
+def test_only_heat_is_compared_by_the_square_metre(client, alice, utility, per_m2):
+    homes = [builders.make_household(alice.building, f"20{n}", area_dm2=5000) for n in (1, 2, 3)]
+    bills = [builders.make_bill(home, utility=utility) for home in (alice.household, *homes)]
+    reversed_one = builders.make_bill(homes[0], utility=utility)
+    reversed_one.state = "reversed"
+    for bill in (*bills, reversed_one):
+        bill.basis = {"used": 100_000}
+    db.session.commit()
+    answer = client.get(f"/api/v1/bills/{bills[0].id}/explain", headers=alice.headers).json
+    found = answer["comparison"]
+    assert (found["mine_wh_per_m2"], found["similar_wh_per_m2"]) == per_m2
+
+
 @pytest.mark.parametrize("tail", ["", "/explain"])
 def test_a_strangers_bill_is_not_found(client, alice, charlie, tail):
     bill = builders.make_bill(alice.household)
