@@ -38,20 +38,6 @@ class Heat:
     total_wh: int
     spans: list[closing.Span]
 
-    def as_inputs(self) -> list[dict[str, Any]]:
-        """The spans as JSON: registers, reading ids, flags."""
-        return [
-            {
-                "meter_id": span.meter.id,
-                "open_reading_id": span.open.reading_id if span.open else None,
-                "open_wh": span.open.register if span.open else None,
-                "close_reading_id": span.close.reading_id if span.close else None,
-                "close_wh": span.close.register if span.close else None,
-                "flags": span.flags,
-            }
-            for span in self.spans
-        ]
-
 
 def rule_of(building_id: int, day: date) -> AllocationRule | None:
     """The rule in force on a day; None where the building's heat is not shared out."""
@@ -280,7 +266,7 @@ def _new_run(
         period_to=period_to,
         method=rule.method,
         total_wh=heat.total_wh,
-        inputs={"building": heat.as_inputs()},
+        inputs={"building": [span.basis() for span in heat.spans]},
         created_at=now,
     )
 

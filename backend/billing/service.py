@@ -221,14 +221,7 @@ def _metered(
 
 def _add(before: Used | None, span: closing.Span) -> Used:
     """A household with several meters has their sum; one unknown meter makes it unknown."""
-    part = {
-        "meter_id": span.meter.id,
-        "open_reading_id": span.open.reading_id if span.open else None,
-        "open": span.open.register if span.open else None,
-        "close_reading_id": span.close.reading_id if span.close else None,
-        "close": span.close.register if span.close else None,
-        "flags": span.flags,
-    }
+    part = span.basis()
     if before is None:
         return Used(span.usage, {"meters": [part]})
     known = before.amount is not None and span.usage is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -50,6 +51,17 @@ class Span:
     close: Boundary | None
     usage: int | None
     flags: list[str]
+
+    def basis(self) -> dict[str, Any]:
+        """The span as JSON, for runs and bills to keep: registers, reading ids, flags."""
+        return {
+            "meter_id": self.meter.id,
+            "open_reading_id": self.open.reading_id if self.open else None,
+            "open": self.open.register if self.open else None,
+            "close_reading_id": self.close.reading_id if self.close else None,
+            "close": self.close.register if self.close else None,
+            "flags": self.flags,
+        }
 
 
 def boundaries(meters: Sequence[int], at: datetime) -> dict[int, Boundary]:
