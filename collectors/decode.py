@@ -17,6 +17,7 @@ PROTOCOLS = {
     "cjt188": "collectors.frames.cjt188_describe",
     "mbus": "collectors.frames.mbus_describe",
     "mbus_errors": "collectors.frames.mbus_describe",
+    "modbus": "collectors.frames.modbus_describe",
     "qgdw3761": "collectors.frames.qgdw3761_describe",
 }
 Row = tuple[str, str, str]
