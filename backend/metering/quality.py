@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -28,29 +29,36 @@ USUAL_MAX_PER_DAY = {
 FALLBACK_MAX_PER_DAY = 100_000_000
 REGISTER_MAX = 10**15
 # A thermometer in a flat or a heating pipe shows nothing outside these (hundredths of C).
-POSSIBLE_CDEG = {
-    "room_cdeg": (-3000, 6000),
-    "supply_cdeg": (-2000, 16000),
-    "return_cdeg": (-2000, 16000),
-}
+POSSIBLE_ROOM_CDEG = (-3000, 6000)
+POSSIBLE_PIPE_CDEG = (-2000, 16000)
 HOUR_S = 3600
 
 Last = tuple[datetime | None, int | None]
 
 
-def flag(batch: Sequence[NewReading]) -> list[NewReading]:
+@dataclass(frozen=True, slots=True)
+class Flagged:
+    """A batch in order of time with its flags; `all_newer`: after each meter's last known one."""
+
+    readings: list[NewReading]
+    all_newer: bool
+
+
+def flag(batch: Sequence[NewReading]) -> Flagged:
     """The batch in order of time, each reading with what is odd about it.
 
-    Two statements whatever the size of the batch.
+    One statement whatever the size of the batch.
     """
     last, limits = _known({r.meter_id for r in batch})
+    known = {meter_id: at for meter_id, (at, _) in last.items() if at is not None}
     checked: list[NewReading] = []
-    for reading in sorted(batch, key=lambda r: (r.read_at, r.meter_id)):
+    for reading in sorted(batch, key=attrgetter("read_at", "meter_id")):
         flags = [*reading.flags, *_impossible_temperatures(reading)]
         if reading.register is not None:
             flags += _register(reading, last, limits)
         checked.append(replace(reading, flags=flags) if flags else reading)
-    return checked
+    all_newer = all(r.meter_id not in known or r.read_at > known[r.meter_id] for r in batch)
+    return Flagged(checked, all_newer)
 
 
 def _known(meters: set[int]) -> tuple[dict[int, Last], dict[int, tuple[int, int]]]:
@@ -78,11 +86,16 @@ def _known(meters: set[int]) -> tuple[dict[int, Last], dict[int, tuple[int, int]
 
 
 def _impossible_temperatures(reading: NewReading) -> list[str]:
-    for name, (low, high) in POSSIBLE_CDEG.items():
-        value = getattr(reading, name)
-        if value is not None and not low <= value <= high:
-            return [rules.IMPOSSIBLE]
-    return []
+    possible = (
+        _within(reading.room_cdeg, POSSIBLE_ROOM_CDEG)
+        and _within(reading.supply_cdeg, POSSIBLE_PIPE_CDEG)
+        and _within(reading.return_cdeg, POSSIBLE_PIPE_CDEG)
+    )
+    return [] if possible else [rules.IMPOSSIBLE]
+
+
+def _within(value: int | None, bounds: tuple[int, int]) -> bool:
+    return value is None or bounds[0] <= value <= bounds[1]
 
 
 def _register(

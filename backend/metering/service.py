@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
-from typing import Any
 
-import psycopg
 import sqlalchemy as sa
-from psycopg import sql as pgsql
 
 from backend.archive.models import Meter
 from backend.base.clock import month_start
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.metering import quality, series
+from backend.metering import quality, series, store
 from backend.metering.models import ManualEntry, MeterState, Reading, RefusedFrame
 
 MAX_BACKDATED = timedelta(days=60)
@@ -45,16 +41,12 @@ class NewReading:
     reason: str | None = None
 
 
-COLUMNS = tuple(NewReading.__slots__)
-
-
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of a batch: rows stored (their ids in no order) and duplicates passed over."""
+    """What became of a batch: rows stored, and duplicates passed over."""
 
     stored: int
     duplicates: int
-    ids: dict[tuple[int, datetime], int]
 
 
 def record(batch: Sequence[NewReading]) -> Recorded:
@@ -64,13 +56,14 @@ def record(batch: Sequence[NewReading]) -> Recorded:
     fills today's series.  Everything in the caller's transaction.
     """
     if not batch:
-        return Recorded(0, 0, {})
+        return Recorded(0, 0)
     _ensure_partitions(batch)
     flagged = quality.flag(batch)
-    ids = _insert(flagged)
-    fresh = [r for r in flagged if (r.meter_id, r.read_at) in ids]
+    fresh = store.put(flagged.readings, likely_new=flagged.all_newer)
+    store.move_states(fresh)
+    store.count(((r.meter_id, r.read_at) for r in fresh if r.kind == "current"), answered=True)
     series.fill(fresh)
-    return Recorded(len(fresh), len(batch) - len(fresh), ids)
+    return Recorded(len(fresh), len(batch) - len(fresh))
 
 
 def record_failures(failures: Sequence[tuple[int, datetime, str]]) -> None:
@@ -79,6 +72,7 @@ def record_failures(failures: Sequence[tuple[int, datetime, str]]) -> None:
         return
     meters, moments, codes = (list(column) for column in zip(*failures, strict=True))
     db.session.execute(FAILED, {"meters": meters, "at": moments, "codes": codes})
+    store.count(zip(meters, moments, strict=True), answered=False)
 
 
 def keep_refused(bus_id: int | None, code: str, reason: str, frame: bytes, at: datetime) -> None:
@@ -118,22 +112,19 @@ def typed_reading(
         raise Problem("reading_too_old", field="read_at")
     before = db.session.get(MeterState, meter_id)
     since = None if before is None or before.register is None else register - before.register
-    new = quality.flag(
-        [
-            NewReading(
-                meter_id,
-                read_at,
-                "reader",
-                kind="manual",
-                register=register,
-                author_id=staff_id,
-                reason=note,
-            )
-        ]
-    )[0]
+    typed = NewReading(
+        meter_id,
+        read_at,
+        "reader",
+        kind="manual",
+        register=register,
+        author_id=staff_id,
+        reason=note,
+    )
+    (new,) = quality.flag([typed]).readings
     _confirmed(new.flags, confirm, note)
-    ids = record([new]).ids
-    reading_id = next(iter(ids.values()), None) or _existing_id(meter_id, read_at)
+    record([new])
+    reading_id = _existing_id(meter_id, read_at)
     db.session.add(
         ManualEntry(
             client_id=client_id,
@@ -186,73 +177,15 @@ def _ensure_partitions(batch: Sequence[NewReading]) -> None:
         db.session.execute(sa.select(sa.func.nuan_reading_partition(month)))
 
 
-# The stage into its tables in one statement: new readings, the meters' states (moved by their
-# newest believable reading, never back), and the day's counts of asked and answered.
-UNSTAGE = """
-WITH new AS (
-    INSERT INTO reading ({names}) SELECT {names} FROM reading_stage
-    ON CONFLICT DO NOTHING RETURNING *
-), moved AS (
-    INSERT INTO meter_state AS s (meter_id, last_ok_at, last_reading_id, register, power_w,
-                                  supply_cdeg, return_cdeg, room_cdeg)
-    SELECT DISTINCT ON (meter_id) meter_id, read_at, id, register, power_w,
-           supply_cdeg, return_cdeg, room_cdeg
-      FROM new WHERE NOT 'impossible' = ANY(flags) ORDER BY meter_id, read_at DESC
-    ON CONFLICT (meter_id) DO UPDATE SET
-        last_ok_at = excluded.last_ok_at,
-        last_reading_id = excluded.last_reading_id,
-        register = coalesce(excluded.register, s.register),
-        power_w = coalesce(excluded.power_w, s.power_w),
-        supply_cdeg = coalesce(excluded.supply_cdeg, s.supply_cdeg),
-        return_cdeg = coalesce(excluded.return_cdeg, s.return_cdeg),
-        room_cdeg = coalesce(excluded.room_cdeg, s.room_cdeg)
-    WHERE s.last_ok_at IS NULL OR s.last_ok_at <= excluded.last_ok_at
-), counted AS (
-    INSERT INTO read_success AS c (meter_id, day, asked, answered)
-    SELECT meter_id, (read_at AT TIME ZONE 'Asia/Shanghai')::date, count(*), count(*)
-      FROM new WHERE kind = 'current' GROUP BY 1, 2 ORDER BY 1, 2
-    ON CONFLICT (meter_id, day) DO UPDATE SET
-        asked = c.asked + excluded.asked, answered = c.answered + excluded.answered
-)
-SELECT meter_id, read_at, id FROM new
-"""
-
-
-def _insert(batch: Sequence[NewReading]) -> dict[tuple[int, datetime], int]:
-    """COPY into a staging table and from there into place: (meter, at) -> id of what was new."""
-    raw: psycopg.Connection[Any] = db.session.connection().connection.driver_connection  # type: ignore[assignment]
-    names = pgsql.SQL(", ").join(map(pgsql.Identifier, COLUMNS))
-    values = attrgetter(*COLUMNS)
-    with raw.cursor() as cursor:
-        cursor.execute(
-            pgsql.SQL(
-                "CREATE TEMP TABLE IF NOT EXISTS reading_stage ON COMMIT DELETE ROWS AS "
-                "SELECT {} FROM reading WITH NO DATA"
-            ).format(names)
-        )
-        cursor.execute("DELETE FROM reading_stage")
-        with cursor.copy(pgsql.SQL("COPY reading_stage ({}) FROM STDIN").format(names)) as copy:
-            for reading in batch:
-                copy.write_row(values(reading))
-        cursor.execute(pgsql.SQL(UNSTAGE).format(names=names))
-        return {(meter_id, read_at): row_id for meter_id, read_at, row_id in cursor.fetchall()}
-
-
-# Meters that were asked and did not answer: their state and the day's count of asked.
+# The state of meters that were asked and did not answer.
 FAILED = sa.text("""
-WITH failed AS (
-    SELECT * FROM unnest(CAST(:meters AS bigint[]), CAST(:at AS timestamptz[]),
-                         CAST(:codes AS text[])) AS f(meter_id, at, code)
-), state AS (
-    INSERT INTO meter_state (meter_id, last_error_at, last_error)
-    SELECT DISTINCT ON (meter_id) meter_id, at, code FROM failed ORDER BY meter_id, at DESC
-    ON CONFLICT (meter_id) DO UPDATE SET
-        last_error_at = excluded.last_error_at, last_error = excluded.last_error
-)
-INSERT INTO read_success AS c (meter_id, day, asked)
-SELECT meter_id, (at AT TIME ZONE 'Asia/Shanghai')::date, count(*)
-  FROM failed GROUP BY 1, 2 ORDER BY 1, 2
-ON CONFLICT (meter_id, day) DO UPDATE SET asked = c.asked + excluded.asked
+INSERT INTO meter_state (meter_id, last_error_at, last_error)
+SELECT DISTINCT ON (meter_id) meter_id, at, code
+  FROM unnest(CAST(:meters AS bigint[]), CAST(:at AS timestamptz[]), CAST(:codes AS text[]))
+       AS f(meter_id, at, code)
+ ORDER BY meter_id, at DESC
+ON CONFLICT (meter_id) DO UPDATE SET
+    last_error_at = excluded.last_error_at, last_error = excluded.last_error
 """)
 
 

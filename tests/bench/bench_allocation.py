@@ -5,6 +5,7 @@ only `excess ** B`, the difference already taken. Both are timed in turn, best o
 busy machine disturbs both alike.
 """
 
+import sys
 import time
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from backend.allocation.rules import allocate
 
 FLATS, DAYS, A_DAY = 120, 180, 144
 ROUNDS = 25
+GOAL = 0.8
 
 
 def season() -> Building:
@@ -38,8 +40,8 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def main() -> float:
-    """Print one line; return the ratio (1 is as fast as numpy's power alone)."""
+def main() -> int:
+    """Print one line; 1 where the goal is missed (a ratio of 1 is numpy's power alone)."""
     building = season()
     tg, th, tn = (building.series[name] for name in ("tg", "th", "tn"))
     excess = (tg + th) / 2 - tn
@@ -51,11 +53,11 @@ def main() -> float:
     ratio = theirs / ours
     speed, numpy_speed = (excess.size / t / 1e6 for t in (ours, theirs))
     print(
-        f"three-temperature allocation: {ratio:.2f} of numpy's power "
-        f"({speed:.0f} against {numpy_speed:.0f} M samples/s)"
+        f"three-temperature allocation: {speed:.0f} M samples/s, numpy's power "
+        f"{numpy_speed:.0f} M samples/s, ratio {ratio:.2f} (goal {GOAL})"
     )
-    return ratio
+    return ratio < GOAL
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

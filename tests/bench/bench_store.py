@@ -20,7 +20,8 @@ from backend.base import postgres, schema
 from backend.base.db import db
 from backend.config import load
 from backend.metering import service
-from backend.metering.service import COLUMNS, NewReading
+from backend.metering.service import NewReading
+from backend.metering.store import COLUMNS
 
 METERS, MOMENTS, COMMIT = 2_000, 50, 20_000
 BUDGET = 0.5

@@ -37,6 +37,16 @@ def test_the_same_reading_twice_is_one_reading(meter):
     assert db.session.scalars(sa.select(ReadSuccess.answered)).one() == 1
 
 
+def test_a_batch_that_repeats_itself_or_an_unbelievable_reading_is_stored_once(meter):
+    odd = read(meter, NOON, 1000, room_cdeg=9900)  # does not move the meter's state
+    assert service.record([odd]).stored == 1
+    later = read(meter, NOON + timedelta(minutes=10), 1001)
+    assert service.record([odd, later, later]).stored == 1
+    assert service.record([odd, later]).stored == 0
+    assert db.session.scalar(sa.select(sa.func.count()).select_from(Reading)) == 2
+    assert db.session.scalars(sa.select(ReadSuccess.answered)).one() == 2
+
+
 def test_a_batch_costs_the_same_statements_whatever_its_size(meter, queries):
     service.record([read(meter, NOON, 1000, supply_cdeg=4500)])
     small = len(queries)
