@@ -158,6 +158,12 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     S("NUAN_READ_INTERVAL_S", int, 10, "seconds between live readings of the demo's buses"),
     S("NUAN_BUS_TIMEOUT_S", int, 3, "seconds a meter is given to answer"),
+    S(
+        "NUAN_SPOOL_MB",
+        int,
+        256,
+        "most megabytes a collector keeps on disk of what it read while the database was away",
+    ),
     S("NUAN_SANDBOX_PORT", int, 8001, "port of the outside parties' sandbox"),
     S("NUAN_METER_PORT", int, 8100, "first port of the simulated buses"),
     S("NUAN_REMINDER_HOUR", int, 10, "hour of the day (Asia/Shanghai) overdue reminders leave"),

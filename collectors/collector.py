@@ -1,8 +1,8 @@
 """`nuan collect`: one process that owns buses, reads them by plan and stores what they say.
 
 Every bus has its own APScheduler job, so a slow or dead bus never holds up another.  Outcomes go
-through one bounded queue to the storer; while the database is away the queue fills, the buses
-wait, and nothing that was read is lost.
+through one bounded queue to the storer; while the database is away they go to the spool on disk,
+and when that is full the queue fills and the buses wait: nothing that was read is lost.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from backend.base.clock import Clock
 from backend.base.db import db
 from collectors.reading import Asked, Outcome, link_of, read_all, store
 from collectors.session import Session
+from collectors.spool import Spool
+from collectors.storing import Storing
 
 log = logging.getLogger("nuan.collect")
 
@@ -29,26 +31,26 @@ READS = Counter("nuan_meter_reads_total", "Meters asked, by what came of it", ["
 WAITING = Gauge("nuan_outcomes_waiting", "Bus outcomes read and not yet stored")
 
 QUEUE_LIMIT = 200  # bus outcomes waiting for the database; then the buses wait too
-FIRST_WAIT_S, LAST_WAIT_S = 0.5, 30.0
 RELOAD_S = 60
 
 
 class Collector:
     """Reads every bus of the database until `stop` is set."""
 
-    def __init__(self, app: Flask, clock: Clock, *, timeout_s: float):
+    def __init__(self, app: Flask, clock: Clock, *, timeout_s: float, spool: Spool | None = None):
         self.app, self.clock, self.timeout_s = app, clock, timeout_s
         self.scheduler = AsyncIOScheduler(timezone="UTC")
         self.outcomes: asyncio.Queue[tuple[int, datetime, Outcome]] = asyncio.Queue(QUEUE_LIMIT)
         self.sessions: dict[int, tuple[str, Session]] = {}
         self.meters: dict[int, list[Asked]] = {}
+        self.storing = Storing(self._store, spool)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read and store until told to stop; what is waiting is stored before the end."""
         await self._reload()
         self.scheduler.add_job(self._reload, "interval", seconds=RELOAD_S, max_instances=1)
         self.scheduler.start()
-        storer = asyncio.create_task(self._store_all())
+        storer = asyncio.gather(self._store_all(), self.storing.drain())
         await stop.wait()
         self.scheduler.shutdown(wait=False)
         try:
@@ -123,23 +125,10 @@ class Collector:
             batch = [await self.outcomes.get()]
             while not self.outcomes.empty():
                 batch.append(self.outcomes.get_nowait())
-            await self._store_until_done(batch)
+            await self.storing.put(batch)
             for _ in batch:
                 self.outcomes.task_done()
             WAITING.set(self.outcomes.qsize())
-
-    async def _store_until_done(self, batch: list[tuple[int, datetime, Outcome]]) -> None:
-        wait_s = FIRST_WAIT_S
-        while True:
-            try:
-                await asyncio.to_thread(self._store, batch)
-                return
-            except DBAPIError as error:
-                log.warning(
-                    "not stored, will try again", extra={"why": str(error.orig), "wait_s": wait_s}
-                )
-                await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, LAST_WAIT_S)
 
     def _store(self, batch: list[tuple[int, datetime, Outcome]]) -> None:
         whole = Outcome()

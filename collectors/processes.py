@@ -9,8 +9,10 @@ import threading
 import click
 
 from backend.base.command import application
+from backend.commands import fail
 from collectors.collector import Collector
 from collectors.schedule import run
+from collectors.spool import Spool, SpoolInUse
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -21,8 +23,13 @@ def collect() -> None:
     with application() as app:
         settings = app.extensions["nuan_settings"]
         clock = app.extensions["nuan_clock"]
-        collector = Collector(app, clock, timeout_s=settings.bus_timeout_s)
+        try:
+            spool = Spool(settings.var / "spool", settings.spool_mb * 1_000_000)
+        except (SpoolInUse, OSError) as error:
+            fail(f"{error}: give each collector a NUAN_VAR_DIR of its own that it can write")
+        collector = Collector(app, clock, timeout_s=settings.bus_timeout_s, spool=spool)
         asyncio.run(_until_told(collector))
+        spool.close()
 
 
 async def _until_told(collector: Collector) -> None:

@@ -138,8 +138,14 @@ async def read_buses(
 
 
 def store(outcome: Outcome) -> service.Recorded:
-    """Put an outcome into the database, in the caller's transaction."""
+    """Put an outcome into the database, in the caller's transaction.
+
+    An outcome whose readings are all there already comes from the spool a second time (a crash
+    came between commit and forgetting it): its failures have been counted then.
+    """
     recorded = service.record(outcome.readings)
+    if outcome.readings and not recorded.stored:
+        return recorded
     service.record_failures(outcome.failures)
     for r in outcome.refused:
         service.keep_refused(r.bus_id, r.code, r.reason, r.frame, r.at)
