@@ -15,6 +15,8 @@ from collectors.frames import FrameError
 # Loaded by name when asked for, so that one protocol never costs or breaks another.
 PROTOCOLS = {
     "cjt188": "collectors.frames.cjt188_describe",
+    "dlt645_1997": "collectors.frames.dlt645_1997_describe",
+    "dlt645_2007": "collectors.frames.dlt645_describe",
     "mbus": "collectors.frames.mbus_describe",
     "mbus_errors": "collectors.frames.mbus_describe",
     "modbus": "collectors.frames.modbus_describe",
@@ -31,6 +33,8 @@ REASONS_ZH = {
     "start": "找不到帧起始符",
     "stop": "结束符不符",
     "structure": "数据记录残缺",
+    "text": "不是有效文本",
+    "time": "不是有效时间",
     "unsupported": "不支持的内容",
 }
 # Chinese for the keys a codec's describe() uses; a key without one is shown as it is.
