@@ -17,6 +17,8 @@ PROTOCOLS = {
     "cjt188": "collectors.frames.cjt188_describe",
     "dlt645_1997": "collectors.frames.dlt645_1997_describe",
     "dlt645_2007": "collectors.frames.dlt645_describe",
+    "dtu": "collectors.frames.dtu_describe",
+    "iot_push": "collectors.frames.iot_push_describe",
     "mbus": "collectors.frames.mbus_describe",
     "mbus_errors": "collectors.frames.mbus_describe",
     "modbus": "collectors.frames.modbus_describe",
