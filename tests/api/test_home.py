@@ -267,3 +267,13 @@ def test_it_takes_three_statements_however_much_there_is(client, alice, neighbou
     queries.clear()
     get(client, alice)
     assert len(queries) == 3, queries
+
+
+def test_its_statements_stay_prepared_from_one_request_to_the_next(client, alice):
+    """psycopg forgets them at a ROLLBACK, and each page would plan its statements anew."""
+    db.session.remove()
+    for _ in range(12):  # psycopg prepares what it has seen five times
+        get(client, alice)
+    prepared = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%FROM binding%'"
+    with db.engine.connect() as connection:
+        assert connection.exec_driver_sql(prepared.replace("%", "%%")).scalar() == 1
