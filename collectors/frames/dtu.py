@@ -81,76 +81,21 @@ DEFAULT = Profile()
 
 # --- the usual words --------------------------------------------------------------------------
 
-_BEATS: Final = frozenset(
-    [
-        "ping",
-        "pong",
-        "heart",
-        "heartbeat",
-        "heart-beat",
-        "heart_beat",
-        "hb",
-        "beat",
-        "hello",
-        "alive",
-        "keepalive",
-        "keep-alive",
-        "keep_alive",
-        "keep",
-        "live",
-        "www.usr.cn",
-    ]
+# fmt: off
+_BEATS: Final = frozenset((
+    "ping", "pong", "heart", "heartbeat", "heart-beat", "heart_beat", "hb", "beat", "hello",
+    "alive", "keepalive", "keep-alive", "keep_alive", "keep", "live", "www.usr.cn",
+))
+_LABELS: Final = frozenset((
+    "login", "logon", "register", "registration", "regist", "reg", "imei", "iccid", "ccid", "sn",
+    "id", "devid", "deviceid", "device_id", "devno", "dtu", "dtuid", "dtu_id", "zigbee", "zb",
+    "lora", "mac", "deveui", "phone", "sim", "at",
+))
+_ID_KEYS: Final = (
+    "imei", "dtuid", "dtu_id", "deviceid", "device_id", "devid", "devno", "sn", "id", "mac",
+    "deveui", "clientid", "client_id", "iccid", "ccid", "phone", "reg", "name",
 )
-_LABELS: Final = frozenset(
-    [
-        "login",
-        "logon",
-        "register",
-        "registration",
-        "regist",
-        "reg",
-        "imei",
-        "iccid",
-        "ccid",
-        "sn",
-        "id",
-        "devid",
-        "deviceid",
-        "device_id",
-        "devno",
-        "dtu",
-        "dtuid",
-        "dtu_id",
-        "zigbee",
-        "zb",
-        "lora",
-        "mac",
-        "deveui",
-        "phone",
-        "sim",
-        "at",
-    ]
-)
-_ID_KEYS: Final = [
-    "imei",
-    "dtuid",
-    "dtu_id",
-    "deviceid",
-    "device_id",
-    "devid",
-    "devno",
-    "sn",
-    "id",
-    "mac",
-    "deveui",
-    "clientid",
-    "client_id",
-    "iccid",
-    "ccid",
-    "phone",
-    "reg",
-    "name",
-]
+# fmt: on
 _KIND_KEYS: Final = ("cmd", "type", "msgtype", "action", "method", "event", "kind", "m")
 # One byte on its own. E5 is a meter's acknowledgement, 10 and 68 begin a frame.
 _BEAT_BYTES: Final = frozenset(b"\x00\x0a\x0d\x20$.01@HPU\xa5\xaa\xfe\xff")
@@ -253,7 +198,7 @@ def _ddp(data: bytes) -> tuple[Packet | None, int] | None:
     """7B, type, length (high first), eleven characters of id, (address and port), 7B: the framing
     of industrial GPRS modems. 01 registers and keeps the line, 09 carries data behind it."""
     if len(data) < 4:
-        return None if len(data) == 1 else (None, 0)
+        return None, 0
     length = int.from_bytes(data[2:4], "big")
     if data[1] not in (0x01, 0x02, 0x09) or length not in (16, 22):
         return None

@@ -19,7 +19,8 @@ from typing import Final
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from collectors.frames.errors import FrameError
-from collectors.frames.iot_push import MAX_BODY, load_json
+from collectors.frames.iot_fields import load_json
+from collectors.frames.iot_push import MAX_BODY
 
 _BLOCK: Final = 16
 _RANDOM: Final = 16
