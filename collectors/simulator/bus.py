@@ -77,6 +77,10 @@ class SimulatedBus:
         await self._server.wait_closed()
         self._server = None
 
+    def line(self) -> asyncio.Protocol:
+        """One more connection to the bus, to be given a transport: what a modem carries."""
+        return _Line(self)
+
     def hearers(self, request: Any) -> Sequence[Meter]:
         """The meters a request can concern."""
         if not self._by_address or request.address == cjt188.BROADCAST:
