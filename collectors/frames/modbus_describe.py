@@ -7,6 +7,7 @@ it is right, then MBAP where its length field is, then ASCII where a colon is fo
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from collectors.frames import modbus, modbus_map
@@ -78,13 +79,16 @@ def frames_of(data: bytes) -> list[Message]:
 
     Raises FrameError where it does not; of the framings tried the likeliest one's error.
     """
+    if not data:
+        raise FrameError("no bytes", code="short")
     first_error = None
     for attempt in _attempts(data):
         try:
             return attempt(data)
         except FrameError as error:
             first_error = first_error or error
-    raise first_error or FrameError("no bytes", code="short")
+    assert first_error is not None
+    raise first_error
 
 
 def _attempts(data: bytes) -> list[Callable[[bytes], list[Message]]]:
@@ -109,10 +113,9 @@ def _rtu_frames(data: bytes) -> list[Message]:
     """RTU frames end to end. One alone is told its own error, not that of a guessed length."""
     stripped = data.lstrip(_PREAMBLE)
     for candidate in (data, stripped):
-        try:
-            return _tile(candidate, modbus.decode_rtu)
-        except FrameError:
-            continue
+        with suppress(FrameError):
+            if candidate:
+                return _tile(candidate, modbus.decode_rtu)
     return [modbus.parse_rtu(stripped or data)]
 
 
