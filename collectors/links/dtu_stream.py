@@ -1,8 +1,8 @@
 """What a DTU says besides its meters' bytes: registration, heartbeats, prefixes. Pure.
 
-A DTU is a modem with a serial port: it dials the centre, says who it is once (or before every
-packet), and repeats a heartbeat so that the carrier does not forget it.  No standard says how; the
-forms here are those the common makes ship with.
+`frames.dtu` knows the forms of single packets.  Here is what a listener knows besides: which ids
+there are, so that a bare one ends where something is glued to it, and that a stream may be torn
+anywhere, so that a heartbeat falls between the two halves of an answer.
 """
 
 from __future__ import annotations
@@ -12,19 +12,17 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final
 
+from collectors.frames import FrameError, dtu
+
+# Heartbeats long enough to be told from a frame's bytes wherever they stand.
 WORDS: Final = (b"heartbeat", b"keepalive", b"heart", b"alive", b"ping")
 # Shorter than this, a registration might come by chance inside a frame: stripped only in front.
 SURE_SIZE: Final = 8
 
-_KEYS = rb"REGISTER|REG|LOGIN|DTUID|DTU|DEVICE|ID|IMEI|ICCID|SN|TEL|PHONE|NAME"
 # CTRL:, a length byte which makers count differently (so it is not believed), the id.
 _CTRL = re.compile(rb"CTRL:.([0-9]{15})", re.DOTALL)
-_TEXT = re.compile(
-    rb'[\s{\[<$#*@+&"\']*(?:(?:' + _KEYS + rb')["\'\s]*[=:,#]["\'\s]*)?([0-9A-Za-z_-]{4,40})',
-    re.IGNORECASE,
-)
+_TOKEN = re.compile(rb"[0-9A-Za-z_-]{4,40}")
 _FRAME = re.compile(rb"\xfe|\x10|h[^\x21-\x7e]|h(.)\1h|h.{6}h", re.DOTALL)
-_CLOSING = re.compile(rb"[\"'}\]>#*;&\s\0]*")
 _BEATS = re.compile(rb"(?:(?:" + b"|".join(WORDS) + rb")[\s\0]*)*", re.IGNORECASE)
 _LEADING = re.compile(rb"(?:" + b"|".join(WORDS) + rb"|[\s\0\xfe])*", re.IGNORECASE)
 _BINARY_SIZES = range(4, 13)
@@ -47,53 +45,60 @@ class Registration:
 def registration(packet: bytes, known: Container[str]) -> Registration | None:
     """The registration at the beginning of `packet`, None where there is none.
 
-    Forms: the bare id (phone number, IMEI, ICCID, name; with or without a line end), `KEY:id` and
-    `KEY=id`, JSON whose first member is the id, `CTRL:` length id, and a binary id of 4 to 12
-    bytes.  `known` settles where a bare id ends when something is glued to it; an id which is not
-    in it is returned too, for the caller to refuse.
+    `known` settles where a bare id ends, and makes ids of binary packets; besides, whatever
+    `frames.dtu` takes for a registration.  An id that is not known is returned too, for the
+    caller to refuse.
     """
     packet = packet[_LEADING.match(packet).end() :]  # type: ignore[union-attr]
-    if ctrl := _CTRL.match(packet):
-        return Registration(ctrl[1].decode(), ctrl[0], packet[ctrl.end() :])
     if len(packet) in _BINARY_SIZES and packet.hex().upper() in known:
         return Registration(packet.hex().upper(), packet)
-    text = _TEXT.match(packet)
-    if text is None:
+    return _known_prefix(packet, known) or _usual(packet)
+
+
+def _usual(packet: bytes) -> Registration | None:
+    """What `frames.dtu` finds. DDP modems want every answer in a frame of theirs: not served."""
+    try:
+        found, consumed = dtu.decode(packet)
+    except FrameError:
         return None
-    return _known_prefix(packet, text, known) or _whole(packet, text)
+    if found is None or found.id is None or found.kind == "heartbeat" or found.form == "ddp":
+        return None
+    if found.kind == "data":
+        size = len(found.raw) - len(found.payload)
+        return Registration(found.id.upper(), found.raw[:size], found.payload)
+    return Registration(found.id.upper(), found.raw, packet[consumed:])
 
 
-def _whole(packet: bytes, text: re.Match[bytes]) -> Registration:
-    closing = _CLOSING.match(packet, text.end())
-    end = closing.end() if closing else text.end()
-    return Registration(text[1].decode().upper(), packet[:end], packet[end:])
-
-
-def _known_prefix(
-    packet: bytes, text: re.Match[bytes], known: Container[str]
-) -> Registration | None:
-    """The id without what is glued to it: a frame, heartbeats, or the same id again.
+def _known_prefix(packet: bytes, known: Container[str]) -> Registration | None:
+    """A known id with nothing behind it but a frame, heartbeats, or the same id again.
 
     Anything else after a known id makes another id of it, and that one may be unknown.
     """
-    token = text[1].decode().upper()
-    for size in range(len(token), 3, -1):
-        if token[:size] not in known:
+    token = _TOKEN.match(packet)
+    for size in range(token.end() if token else 0, 3, -1):
+        name = packet[:size]
+        if name.decode().upper() not in known:
             continue
-        end = text.start(1) + size
-        again = re.compile(b"(?:" + re.escape(packet[:end]) + rb"\s*)*")
-        rest = packet[again.match(packet, end).end() :]  # type: ignore[union-attr]
-        if size == len(token) and rest == packet[end:]:
-            return _whole(packet, text)
+        rest = packet[size:].lstrip(b"\r\n\0")
+        while rest.startswith(name):
+            rest = rest[size:].lstrip(b"\r\n\0")
         if not rest or _FRAME.match(rest) or _BEATS.fullmatch(rest):
-            return Registration(token[:size], packet[:end], rest)
+            return Registration(name.decode().upper(), name, rest)
     return None
 
 
 def is_heartbeat(packet: bytes) -> bool:
     """Whether a packet that came unasked is nothing but heartbeats: words, blanks, or one or
     two bytes of any value, which no meter's frame is (00, FE FE, HB)."""
-    return len(packet) <= 2 or not packet.strip() or bool(_BEATS.fullmatch(packet))
+    while len(packet) > 2 and packet.strip() and not _BEATS.fullmatch(packet):
+        try:
+            found, consumed = dtu.decode(packet)
+        except FrameError:
+            return False
+        if found is None or found.kind != "heartbeat":
+            return False
+        packet = packet[consumed:]
+    return True
 
 
 class Stripper:

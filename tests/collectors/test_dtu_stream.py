@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from collectors.links.dtu_stream import Stripper, is_heartbeat, registration
 
 PHONE = "13800138000"
-KNOWN = {PHONE, "201810000001696", "867530012345678", "BOILER-7", "013800138000"}
+IMEI = "490154203237518"  # with a right check digit, as 3GPP gives it
+KNOWN = {PHONE, "201810000001696", IMEI, "BOILER-7", "013800138000"}
 # A real heat answer behind a modem that says its id before every packet (a public collector's).
 WRAPPED = bytes.fromhex(
     "4354524C3A52323031383130303030303031363936FEFE682766904318001111812E1F90000000000008270100000"
@@ -25,12 +26,14 @@ class TestRegistration:
             (b"13800138000\0", PHONE),
             (b"REG:13800138000;", PHONE),
             (b"id=13800138000", PHONE),
-            (b"$IMEI,867530012345678#", "867530012345678"),
-            (b'{"imei": "867530012345678"}', "867530012345678"),
+            (b"$IMEI,490154203237518#", IMEI),
+            (b'{"imei": "490154203237518"}', IMEI),
             (b"boiler-7", "BOILER-7"),
             (bytes.fromhex("013800138000"), "013800138000"),
             (b"\xfe\xfe13800138000", PHONE),
             (b"ping13800138000", PHONE),
+            (bytes.fromhex("0490154203237518"), IMEI),
+            (bytes.fromhex("89860012345678901234"), "89860012345678901234"),
         ],
     )
     def test_the_usual_forms_are_understood(self, packet, device_id):
@@ -51,9 +54,13 @@ class TestRegistration:
     def test_an_id_said_twice_is_one(self):
         assert registration(b"1380013800013800138000", KNOWN).device_id == PHONE
 
-    @pytest.mark.parametrize("stranger", [b"138001380001", b"13800138000X", b"99999999"])
+    @pytest.mark.parametrize("stranger", [b"138001380001", b"13800138000X", b"99999998"])
     def test_an_id_that_only_begins_like_a_known_one_is_another(self, stranger):
         assert registration(stranger, KNOWN).device_id == stranger.decode()
+
+    def test_modems_that_want_answers_in_frames_of_their_own_are_not_taken_on(self):
+        ddp = bytes.fromhex("7B010016") + PHONE.encode() + bytes(6) + b"\x7b"
+        assert registration(ddp, KNOWN) is None
 
     @pytest.mark.parametrize("packet", [b"", b"\x68\x20\x11", bytes(16), b"!!", b"\xff" * 20])
     def test_what_names_nobody_is_none(self, packet):
