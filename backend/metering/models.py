@@ -152,3 +152,112 @@ class ClosedDay(Base):
     day: Mapped[date] = mapped_column(primary_key=True)
     closed_at: Mapped[Instant]
     summary: Mapped[Json]
+
+
+class ReadingRun(Base):
+    """Meters to be read once: by a person's order, or one period of a plan.
+
+    `scope` says what was chosen (region, building, batch, meter, plan) and `title` names it.
+    Meters that do not answer are asked again until `deadline_at`.
+    """
+
+    __tablename__ = "reading_run"
+    __table_args__ = (
+        sa.UniqueConstraint("plan", "period_from"),
+        sa.CheckConstraint("state IN ('running', 'done', 'cancelled')", name="state"),
+    )
+
+    id: Mapped[BigId]
+    scope: Mapped[str]
+    title: Mapped[str]
+    plan: Mapped[str | None]  # hourly, daily, weekly, monthly
+    period_from: Mapped[datetime | None]
+    asked_by: Mapped[int | None] = ref("staff", nullable=True)
+    state: Mapped[str] = mapped_column(server_default="running")
+    created_at: Mapped[Instant] = mapped_column(index=True)
+    deadline_at: Mapped[Instant]
+    ended_at: Mapped[datetime | None]
+
+
+class ReadingRunItem(Base):
+    """One meter of a run: waiting, taken (by a collector, until `due_at`), read, missed, cancelled.
+
+    `due_at` is when it may next be taken: the next try of one that waits, the end of the lease of
+    one that is taken.  Bus and rank are the meter's and the run's, kept here for the index.
+    """
+
+    __tablename__ = "reading_run_item"
+    __table_args__ = (
+        sa.Index(
+            "ix_reading_run_item_due",
+            "bus_id",
+            "rank",
+            "due_at",
+            postgresql_where=sa.text("state IN ('waiting', 'taken')"),
+        ),
+        sa.CheckConstraint(
+            "state IN ('waiting', 'taken', 'read', 'missed', 'cancelled')", name="state"
+        ),
+    )
+
+    run_id: Mapped[int] = ref("reading_run", primary=True)
+    meter_id: Mapped[int] = ref("meter", primary=True)
+    bus_id: Mapped[Big]
+    rank: Mapped[int] = mapped_column(sa.SmallInteger)  # smaller goes first
+    state: Mapped[str] = mapped_column(server_default="waiting")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    due_at: Mapped[Instant]
+    lease: Mapped[str | None]
+    error: Mapped[str | None]
+    reading_id: Mapped[int | None] = mapped_column(sa.BigInteger)
+    ended_at: Mapped[datetime | None]
+
+
+class MeterCommand(Base):
+    """An order to a meter's valve; at most one open per meter.
+
+    queued (wants a second person) -> approved -> sent -> acknowledged -> done, or failed, expired,
+    withdrawn.  `due_at` and `lease` as in ReadingRunItem.
+    """
+
+    __tablename__ = "meter_command"
+    __table_args__ = (
+        sa.Index(
+            "uq_meter_command_open",
+            "meter_id",
+            unique=True,
+            postgresql_where=sa.text("state IN ('queued', 'approved', 'sent', 'acknowledged')"),
+        ),
+        sa.Index(
+            "ix_meter_command_due",
+            "bus_id",
+            "due_at",
+            postgresql_where=sa.text("state IN ('approved', 'sent', 'acknowledged')"),
+        ),
+        sa.CheckConstraint(
+            "state IN ('queued', 'approved', 'sent', 'acknowledged', 'done', 'failed', "
+            "'expired', 'withdrawn')",
+            name="state",
+        ),
+        sa.CheckConstraint("approved_by <> asked_by", name="second_person"),
+    )
+
+    id: Mapped[BigId]
+    meter_id: Mapped[int] = ref("meter")
+    bus_id: Mapped[Big]
+    action: Mapped[str]  # open, close
+    reason: Mapped[str]
+    state: Mapped[str]
+    asked_by: Mapped[int] = ref("staff", index=False)
+    asked_at: Mapped[Instant]
+    expires_at: Mapped[Instant]
+    approved_by: Mapped[int | None] = mapped_column(sa.BigInteger, sa.ForeignKey("staff.id"))
+    approved_at: Mapped[datetime | None]
+    sends: Mapped[int] = mapped_column(server_default="0")
+    sent_at: Mapped[datetime | None]
+    acknowledged_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    due_at: Mapped[Instant]
+    lease: Mapped[str | None]
+    error: Mapped[str | None]
+    reading_id: Mapped[int | None] = mapped_column(sa.BigInteger)  # that shows the valve's state
