@@ -200,10 +200,11 @@ def base64_bytes(value: Any, what: str) -> bytes:
 
 
 def hex_bytes(value: Any) -> bytes | None:
-    """Bytes of a text which can be nothing but hexadecimal: even, eight digits or more."""
+    """Bytes of a text in hexadecimal: even, eight digits or more, letters of one case (base64 of
+    a frame mixes them)."""
     if not isinstance(value, str) or len(value) < 8 or len(value) % 2:
         return None
-    if len(value) > 2 * MAX_PAYLOAD or not re.fullmatch(r"[0-9A-Fa-f]+", value):
+    if len(value) > 2 * MAX_PAYLOAD or not re.fullmatch(r"[0-9A-F]+|[0-9a-f]+", value):
         return None
     return bytes.fromhex(value)
 

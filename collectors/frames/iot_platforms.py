@@ -61,8 +61,6 @@ def _ctwing(envelope: Json) -> list[Report]:
 def _ctwing_payload(payload: Any) -> tuple[bytes | None, Any]:
     inner = an_object(payload, "payload")
     if "APPdata" not in inner:
-        if not inner:
-            raise FrameError("payload is empty")
         return None, inner
     data = base64_bytes(inner["APPdata"], "APPdata")
     return data, json_inside(data)
