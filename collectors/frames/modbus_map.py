@@ -58,6 +58,7 @@ __all__ = [
     "parse",
     "plan",
     "read",
+    "registers_of",
     "shipped",
     "write",
 ]
@@ -74,6 +75,11 @@ class Read:
     function: int
     address: int
     count: int
+
+    def holds(self, part: Field) -> bool:
+        """Whether its answer brings a field whole."""
+        end = self.address + self.count
+        return self.function == part.function and self.address <= part.address <= part.end <= end
 
 
 @dataclass(frozen=True, slots=True)

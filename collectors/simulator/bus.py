@@ -6,9 +6,10 @@ import asyncio
 import random
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
-from collectors.frames import FrameError, cjt188, mbus
+from collectors.frames import FrameError, cjt188, mbus, modbus
 from collectors.simulator import faults
 from collectors.simulator.faults import Fault
 from collectors.simulator.meters import Meter
@@ -20,7 +21,12 @@ class Clock(Protocol):
     def now(self) -> datetime: ...
 
 
-_DECODERS: dict[str, Any] = {"cjt188": cjt188.decode, "mbus": mbus.decode}
+_DECODERS: dict[str, Any] = {
+    "cjt188": cjt188.decode,
+    "mbus": mbus.decode,
+    "modbus": partial(modbus.decode_rtu, side="request"),
+    "modbus_tcp": partial(modbus.decode_tcp, side="request"),
+}
 
 
 class SimulatedBus:

@@ -1,0 +1,96 @@
+"""How a Modbus meter is asked for its current reading: the reads its register map needs.
+
+Target("modbus", "17", profile="tuf-2000")       RTU, on a serial line or behind a serial server
+Target("modbus_tcp", "1", profile="heat")        MBAP, a gateway or meter that speaks Modbus TCP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from typing import Final
+
+from collectors.dialects import (
+    ANSWERED,
+    REFUSED,
+    WRONG_ADDRESS,
+    WRONG_ANSWER,
+    Meaning,
+    Step,
+    Target,
+)
+from collectors.frames import modbus, modbus_map
+from collectors.frames import modbus_pdu as pdus
+from collectors.frames.modbus_map import Read
+
+MAP_BY_DEFAULT: Final = "heat"
+# Acknowledged, busy, and a gateway that did not reach the meter: asking again may help.
+_PASSING: Final = frozenset((0x05, 0x06, 0x0A, 0x0B))
+
+# A late answer must not pass for the next question's, nor for another conversation's.
+_transactions = count(1)
+
+
+class ModbusDialect:
+    """Modbus: one question for each block of the map, the one with the primary register last, so
+    that the frame kept with the reading is the one its register came in.
+
+    An RTU answer says only whose it is, the function and how many registers: all three must be
+    what was asked for. One dialect serves one reading; it gathers the blocks as they come.
+    """
+
+    def __init__(self, target: Target):
+        profile = MAP_BY_DEFAULT if target.profile == "default" else target.profile
+        self.map = modbus_map.shipped(profile)
+        self.is_tcp = target.protocol == "modbus_tcp"
+        self.unit = _unit(target.address)
+        self._registers: dict[tuple[int, int], int] = {}
+
+    def decode(self, buffer: bytes) -> tuple[modbus.Message | None, int]:
+        if self.is_tcp:
+            return modbus.decode_tcp(buffer, side="response")
+        return modbus.decode_rtu(buffer, side="response", unit=self.unit)
+
+    def steps(self, target: Target) -> list[Step]:
+        primary = next(r.field for r in self.map.registers if r.name == self.map.primary)
+        reads = sorted(modbus_map.plan(self.map), key=lambda read: read.holds(primary))
+        return [self._step(read) for read in reads]
+
+    def _step(self, read: Read) -> Step:
+        pdu = pdus.request_read(read.function, read.address, read.count)
+        if not self.is_tcp:
+            return Step(modbus.encode_rtu(self.unit, pdu), self._judge_for(read, None))
+        transaction = next(_transactions) & 0xFFFF
+        request = modbus.encode_tcp(transaction, self.unit, pdu)
+        return Step(request, self._judge_for(read, transaction))
+
+    def _judge_for(self, read: Read, transaction: int | None) -> Callable[[modbus.Message], str]:
+        return partial(self._judge, read, transaction)
+
+    def _judge(self, read: Read, transaction: int | None, message: modbus.Message) -> str:
+        pdu = message.pdu
+        if message.unit != self.unit:
+            return WRONG_ADDRESS
+        if pdu.function != read.function or message.transaction != transaction:
+            return WRONG_ANSWER
+        if message.is_exception:
+            return WRONG_ANSWER if pdu.code in _PASSING else REFUSED
+        if pdu.registers is None or len(pdu.registers) != read.count:
+            return WRONG_ANSWER
+        self._registers |= modbus_map.registers_of(read, pdu.registers)
+        return ANSWERED
+
+    def meaning(self, message: modbus.Message) -> Meaning:
+        reading = modbus_map.read(self.map, self._registers)
+        if not reading.is_readable:
+            primary = self.map.primary
+            return Meaning(problem=f"{primary}: {reading.faults[primary]}")
+        return Meaning(dict(reading.values), "", reading.meter_time, reading.status)
+
+
+def _unit(address: str) -> int:
+    unit = int(address)
+    if not 1 <= unit <= 247:
+        raise ValueError(f"{unit} is no address of a Modbus meter (1 to 247)")
+    return unit
