@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from backend.archive.models import Bus, Meter
 from backend.base.clock import Clock
 from backend.base.db import db
+from collectors.orders import Orders
 from collectors.reading import Asked, Outcome, link_of, read_all, store
 from collectors.session import Session
 from collectors.spool import Spool
@@ -51,8 +52,11 @@ class Collector:
         self.scheduler.add_job(self._reload, "interval", seconds=RELOAD_S, max_instances=1)
         self.scheduler.start()
         storer = asyncio.gather(self._store_all(), self.storing.drain())
+        orders = Orders(self.app, self.clock, self.sessions)
+        orders.start()
         await stop.wait()
         self.scheduler.shutdown(wait=False)
+        await orders.stop()
         try:
             await asyncio.wait_for(self.outcomes.join(), 10)
         except TimeoutError:

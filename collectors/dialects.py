@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from collectors.frames import cjt188, mbus
-from collectors.frames.cjt188_profiles import DI_CURRENT, PROFILES
+from collectors.frames.cjt188_profiles import DI_CURRENT, DI_VALVE, PROFILES
 from collectors.frames.mbus_encode import (
     CI_SELECT,
     SELECTED,
@@ -124,14 +124,29 @@ class CjtDialect:
         address = target.address.upper()
         return [Step(request, lambda message: self._judge(message, address))]
 
-    def _judge(self, message: cjt188.Message, address: str) -> str:
+    def valve_step(self, target: Target, is_open: bool) -> Step:
+        """The order to the valve; it is answered by the status alone (§7.4)."""
+        request = cjt188.encode_valve(
+            target.address, target.meter_type, is_open=is_open, profile=self.profile
+        )
+        address, control = target.address.upper(), cjt188.WRITE
+        return Step(request, lambda message: self._judge(message, address, control, DI_VALVE))
+
+    def _judge(
+        self,
+        message: cjt188.Message,
+        address: str,
+        control: int = cjt188.READ,
+        di: int | None = None,
+    ) -> str:
         if not message.is_answer:
             return OWN
         if message.address != address:
             return WRONG_ADDRESS
         if message.is_refusal:
             return REFUSED
-        is_ours = message.control == cjt188.READ | cjt188.ANSWER and message.di == self.di
+        is_ours = message.control == control | cjt188.ANSWER
+        is_ours = is_ours and message.di == (self.di if di is None else di)
         return ANSWERED if is_ours else WRONG_ANSWER
 
     def meaning(self, message: cjt188.Message) -> Meaning:
@@ -143,6 +158,15 @@ class CjtDialect:
             return Meaning(problem=f"{primary}: {reading.faults[primary]}")
         values = {CJT_NAMES[v.name]: v.amount for v in reading.values if v.name in CJT_NAMES}
         return Meaning(values, "", reading.meter_time, reading.status or b"")
+
+
+# D1 D0 of a CJ/T 188 status (table 6): 00 the valve is open, 01 closed, 11 something is wrong.
+_VALVE_BITS: Final = {0b00: True, 0b01: False}
+
+
+def valve_is_open(status: bytes) -> bool | None:
+    """What a CJ/T 188 status says of the valve; None where it says nothing certain."""
+    return _VALVE_BITS.get(status[0] & 0b11) if status else None
 
 
 # M-Bus quantity -> our name and the record's own conversion. Only current, untariffed values of
@@ -237,6 +261,13 @@ def _judge_secondary(message: mbus.Message, secondary: str) -> str:
 def _is_id(found: str, asked: str) -> bool:
     """Whether an id matches one asked for, in which F stands for any digit (§11.5)."""
     return len(found) == 8 and all(a in ("F", f) for a, f in zip(asked, found, strict=True))
+
+
+def valve_dialect_for(target: Target) -> CjtDialect:
+    """The dialect a target's valve is ordered in. Raises ValueError where there is none."""
+    if target.protocol != "cjt188":
+        raise ValueError(f"{target.protocol} has no order for a valve")
+    return CjtDialect(target.profile, target.di)
 
 
 def dialect_for(target: Target) -> Dialect:

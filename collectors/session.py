@@ -25,6 +25,7 @@ from collectors.dialects import (
     Step,
     Target,
     dialect_for,
+    valve_dialect_for,
 )
 from collectors.frames import FrameError
 from collectors.links.link import Link, LinkDown
@@ -38,6 +39,7 @@ CHECKSUM: Final = "checksum"
 UNREADABLE: Final = "unreadable"  # the right answer, without a believable register
 LINK_DOWN: Final = "link_down"
 BAD_TARGET: Final = "bad_target"
+LATE: Final = "late"  # an order whose time was over before the bus was free
 REASONS: Final = (
     SILENT,
     GARBLED,
@@ -48,6 +50,7 @@ REASONS: Final = (
     UNREADABLE,
     LINK_DOWN,
     BAD_TARGET,
+    LATE,
 )
 
 # Trying again does not help where the meter has answered, or the target is nonsense.
@@ -144,6 +147,30 @@ class Session:
             heard.note(UNREADABLE, meaning.problem)
             return self._fail(target, heard, tries)
         return self._succeed(target, meaning, heard, tries)
+
+    async def order_valve(
+        self, target: Target, *, is_open: bool, not_after: datetime
+    ) -> Read | Failed:
+        """Order a valve open or closed: `Read` without values where the meter says yes.
+
+        Sent once and never again, whatever comes back: whoever has no answer has to look at the
+        valve (`read`, `dialects.valve_is_open`). Nothing is sent after `not_after`.
+        """
+        try:
+            dialect = valve_dialect_for(target)
+            step = dialect.valve_step(target, is_open)
+        except ValueError as error:
+            return self._fail(target, _Heard(BAD_TARGET, str(error)), 0)
+        async with self._turn:
+            if self._clock.now() > not_after:
+                return self._fail(target, _Heard(LATE, "the bus was not free in time"), 0)
+            try:
+                heard = await self._try(dialect, [step])
+            except LinkDown as error:
+                heard = _Heard(LINK_DOWN, str(error))
+        if heard.message is None:
+            return self._fail(target, heard, 1)
+        return self._succeed(target, Meaning(status=heard.message.status or b""), heard, 1)
 
     def _succeed(self, target: Target, meaning: Meaning, heard: _Heard, tries: int) -> Read:
         self.counts["read"] += 1

@@ -72,6 +72,7 @@ class CjtMeter:
     has_valve: bool = False
     faults: FaultPlan = field(default_factory=FaultPlan)
     is_valve_open: bool = True
+    valve_orders: int = 0  # how often the valve has been told to move
     protocol: ClassVar[str] = "cjt188"
 
     def __post_init__(self) -> None:
@@ -127,6 +128,7 @@ class CjtMeter:
     def _move_valve(self, order: bytes) -> tuple[tables.Layout, Mapping[str, Any]] | None:
         if order not in (bytes((cjt188.VALVE_OPEN,)), bytes((cjt188.VALVE_CLOSE,))):
             return None
+        self.valve_orders += 1
         self.is_valve_open = order[0] == cjt188.VALVE_OPEN
         return tables.STATUS_ONLY, {"status": self.status}
 
