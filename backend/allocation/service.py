@@ -138,13 +138,7 @@ def _heat(building_id: int, period_from: date, period_to: date) -> Heat:
         .where(Meter.building_id == building_id, Meter.scope == "building", Meter.kind == "heat")
         .order_by(Meter.id)
     ).all()
-    begin, end = day_start(period_from), day_start(period_to)
-    present = [
-        m
-        for m in meters
-        if m.installed_on < period_to and (m.removed_on is None or m.removed_on >= period_from)
-    ]
-    spans = closing.spans(present, begin, end)
+    spans = closing.spans(meters, day_start(period_from), day_start(period_to))
     known = [span.usage for span in spans if span.usage is not None]
     if not spans or len(known) < len(spans):
         raise Problem("building_meter_missing")

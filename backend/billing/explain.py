@@ -20,6 +20,7 @@ from backend.base.exact import exact, plain
 from backend.base.money import yuan_str
 from backend.billing.models import Bill, BillLine
 from backend.metering.models import Reading
+from backend.metering.rules import METER_REPLACED
 
 METHODS = {
     "three_temperature": ("基准室温三温度法", "W = Σ γ·F·(tp − tn)^B·Δτ，tp =（供水 + 回水）/ 2"),
@@ -33,6 +34,7 @@ FLAGS = {
     "all_zero_weights_by_area": "全楼无有效散热量，本期按面积分摊",
     "rollover": "表计满量程归零，已按归零计算",
     "stale_boundary": "零点前两小时内没有读数，采用最近一次读数",
+    "meter_replaced": "期内更换过表计，新旧表的用量已合并计算",
 }
 UTILITIES = {"heat": "热费", "water": "水费", "gas": "燃气费", "electricity": "电费"}
 # Registers as people read them: utility -> (divisor exponent, unit).
@@ -74,6 +76,7 @@ def _heat(bill: Bill) -> dict[str, Any]:
     title, formula = METHODS[run.method]
     meters = run.inputs["building"]
     codes = [*own.flags, *([run.building_flag] if run.building_flag else [])]
+    codes += {flag: None for m in meters for flag in m["flags"] if flag == METER_REPLACED}
     return {
         "run_id": run.id,
         "method": run.method,

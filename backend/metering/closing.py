@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -21,13 +21,13 @@ from backend.metering.quality import FALLBACK_MAX_PER_DAY, REGISTER_MAX, USUAL_M
 FRESH = timedelta(hours=2)
 REACH = timedelta(days=40)
 
-# The last usable register of each meter at or before an instant; corrections win over originals.
+# The last usable register of each meter at or before its instant; corrections win over originals.
 BOUNDARY = sa.text("""
     SELECT m.id AS meter_id, r.id, r.read_at, r.register
-      FROM unnest(CAST(:meters AS bigint[])) AS m(id)
+      FROM unnest(CAST(:meters AS bigint[]), CAST(:ats AS timestamptz[])) AS m(id, at)
      CROSS JOIN LATERAL (
            SELECT id, read_at, register FROM reading
-            WHERE meter_id = m.id AND read_at <= :at AND read_at > :reach
+            WHERE meter_id = m.id AND read_at <= m.at AND read_at > m.at - CAST(:reach AS interval)
               AND register IS NOT NULL AND NOT ('impossible' = ANY(flags))
             ORDER BY read_at DESC, corrects_id DESC LIMIT 1) r
 """)
@@ -64,29 +64,39 @@ class Span:
         }
 
 
-def boundaries(meters: Sequence[int], at: datetime) -> dict[int, Boundary]:
-    """meter id -> its register at `at`, in one statement; meters without one are left out."""
-    rows = db.session.execute(BOUNDARY, {"meters": list(meters), "at": at, "reach": at - REACH})
+def boundaries(moments: Mapping[int, datetime]) -> dict[int, Boundary]:
+    """meter id -> its register at its instant, in one statement; meters without one left out."""
+    rows = db.session.execute(
+        BOUNDARY, {"meters": list(moments), "ats": list(moments.values()), "reach": REACH}
+    )
     return {row.meter_id: Boundary(row.id, row.read_at, row.register) for row in rows}
 
 
+def in_service(meters: Sequence[Meter], begin: datetime, end: datetime) -> list[Meter]:
+    """The meters which hung on the wall at some moment of [begin, end)."""
+    return [m for m in meters if installed_at(m) < end and begin < (removed_at(m) or end)]
+
+
 def spans(meters: Sequence[Meter], begin: datetime, end: datetime) -> list[Span]:
-    """What each meter counted in [begin, end): two statements for all of them."""
-    ids = [meter.id for meter in meters]
-    opening, closing = boundaries(ids, begin), boundaries(ids, end)
-    return [_span(m, opening.get(m.id), closing.get(m.id), begin, end) for m in meters]
+    """What each meter counted in [begin, end), as far as it was in service: two statements."""
+    present = in_service(meters, begin, end)
+    opens = {m.id: max(begin, installed_at(m)) for m in present}
+    closes = {m.id: min(end, removed_at(m) or end) for m in present}
+    opening, closing = boundaries(opens), boundaries(closes)
+    return [
+        _span(m, opening.get(m.id), closing.get(m.id), opens[m.id], closes[m.id]) for m in present
+    ]
 
 
 def _span(
     meter: Meter, opened: Boundary | None, closed: Boundary | None, begin: datetime, end: datetime
 ) -> Span:
-    """One meter's span; a meter that came or went inside it has its own first or final value."""
-    if opened is None and begin <= day_start(meter.installed_on) < end:
-        opened = Boundary(None, day_start(meter.installed_on), meter.first_register)
-    if meter.final_register is not None and meter.removed_on is not None:
-        gone = day_start(meter.removed_on)
-        if begin <= gone < end:
-            closed = Boundary(None, gone, meter.final_register)
+    """One meter's span; one that came or went at its ends has its own first or final value."""
+    if opened is None and begin == installed_at(meter):
+        opened = Boundary(None, begin, meter.first_register)
+    ends_here = end == removed_at(meter)
+    if ends_here and meter.final_register is not None and (closed is None or closed.at < end):
+        closed = Boundary(None, end, meter.final_register)
     if opened is None or closed is None or closed.at <= opened.at:
         # Also where no reading came in between: that is not known, not zero.
         return Span(meter, opened, closed, None, [rules.NO_PAIR])
@@ -98,9 +108,26 @@ def _span(
         ],
         register,
     )
-    stale = ["stale_boundary"] if _stale(opened, begin) or _stale(closed, end) else []
-    amount = None if used.amount is None else int(used.amount)
-    return Span(meter, opened, closed, amount, [*used.flags, *stale])
+    flags = [*used.flags]
+    if _stale(opened, begin) or _stale(closed, end):
+        flags.append("stale_boundary")
+    if ends_here:
+        flags.append(rules.METER_REPLACED)
+    return Span(meter, opened, closed, None if used.amount is None else int(used.amount), flags)
+
+
+def installed_at(meter: Meter) -> datetime:
+    """The moment a meter went into service: as written down, or the start of its first day."""
+    said = meter.options.get("installed_at")
+    return datetime.fromisoformat(said) if said else day_start(meter.installed_on)
+
+
+def removed_at(meter: Meter) -> datetime | None:
+    """The moment a meter was taken away: as written down, or the start of its last day."""
+    if meter.removed_on is None:
+        return None
+    said = meter.options.get("removed_at")
+    return datetime.fromisoformat(said) if said else day_start(meter.removed_on)
 
 
 def most_per_day(meter: Meter) -> int:
