@@ -11,6 +11,7 @@ from functools import partial
 from itertools import count
 from typing import Final
 
+from collectors import register_maps
 from collectors.dialects import (
     ANSWERED,
     REFUSED,
@@ -42,7 +43,7 @@ class ModbusDialect:
 
     def __init__(self, target: Target):
         profile = MAP_BY_DEFAULT if target.profile == "default" else target.profile
-        self.map = modbus_map.shipped(profile)
+        self.map = register_maps.shipped(profile)
         self.is_tcp = target.protocol == "modbus_tcp"
         self.unit = _unit(target.address)
         self._registers: dict[tuple[int, int], int] = {}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from collectors.frames import modbus, modbus_map
+from collectors.frames import modbus
 from collectors.frames import modbus_pdu as pdus
 from collectors.frames.errors import FrameError
 from collectors.frames.modbus import Message
@@ -53,11 +53,11 @@ EXCEPTIONS_ZH: Final = {
 
 
 def describe(row: dict[str, Any]) -> dict[str, Any]:
-    """One input row {"hex", "input"?, "map"?} as {"frame": {...}, ...} or {"reject": why}.
+    """One input row {"hex", "input"?} as {"frame": {...}, ...} or {"reject": why}.
 
     input: absent = one frame, maybe after FE preambles or, in ASCII, after anything; "stream" =
-    the first good frame in it; "register-block" = big-endian registers without a frame, read with
-    the register map named by "map" where there is one. Never raises for bad hex or a bad frame.
+    the first good frame in it; "register-block" = big-endian registers without a frame. Never
+    raises for bad hex or a bad frame.
     """
     try:
         data = bytes.fromhex(row["hex"])
@@ -65,7 +65,7 @@ def describe(row: dict[str, Any]) -> dict[str, Any]:
         return {"reject": "not hexadecimal"}
     try:
         if row.get("input") == "register-block":
-            return _describe_block(data, row.get("map"))
+            return _describe_block(data)
         if row.get("input") == "stream":
             return _describe_stream(data)
         messages = frames_of(data)
@@ -219,30 +219,10 @@ def _others(messages: list[Message]) -> dict[str, Any]:
     return {"more": [_describe_message(message) for message in messages]} if messages else {}
 
 
-def _describe_block(data: bytes, map_name: object) -> dict[str, Any]:
+def _describe_block(data: bytes) -> dict[str, Any]:
     if not data or len(data) % 2:
         raise FrameError("registers have two bytes each", at=len(data), code="length")
-    out: dict[str, Any] = {"registers": list(pdus.words(data)), "count": len(data) // 2}
-    if isinstance(map_name, str):
-        out |= _mapped(out["registers"], map_name)
-    return out
-
-
-def _mapped(registers: list[int], map_name: str) -> dict[str, Any]:
-    """The values a register map finds in registers counted from 0."""
-    try:
-        found = modbus_map.shipped(map_name)
-    except ValueError as error:
-        return {"reject": str(error)}
-    reading = modbus_map.read(
-        found, {(function, n): word for function in (3, 4) for n, word in enumerate(registers)}
-    )
-    when = reading.meter_time
-    return {
-        "values": {**reading.values, **reading.texts},
-        "meter_time": when.strftime("%Y-%m-%d %H:%M:%S") if when else None,
-        "unreadable": dict(reading.faults),
-    }
+    return {"registers": list(pdus.words(data)), "count": len(data) // 2}
 
 
 def explain(data: bytes) -> list[Row]:

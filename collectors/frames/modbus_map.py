@@ -24,6 +24,7 @@
     unit = {address = 1440, type = "u16", units = {0 = "GJ", 2 = "kWh"}}   # or a register says
 
 `layout` gives a clock's bytes ("YMDhms"). `function` and `order` may stand on a register too.
+Maps that come with Nuan are in `maps/` and read by `collectors.register_maps`.
 Values come out as integers in the unit of their name, rounded half-up once from exact numbers.
 """
 
@@ -33,9 +34,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
-from functools import lru_cache
-from importlib import resources
-from typing import Final
 
 from collectors.frames.errors import FrameError
 from collectors.frames.modbus_field import Field, Value, half_up
@@ -54,18 +52,15 @@ __all__ = [
     "Read",
     "Register",
     "RegisterMap",
-    "names",
     "parse",
     "plan",
     "read",
     "registers_of",
-    "shipped",
     "write",
 ]
 
 # (function, address) -> what stands in that register
 Registers = Mapping[tuple[int, int], int]
-_FILES: Final = resources.files("collectors.frames") / "maps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +96,6 @@ class MapReading:
     @property
     def is_readable(self) -> bool:
         return self.primary in self.values or self.primary in self.texts
-
-
-@lru_cache(maxsize=64)
-def shipped(name: str) -> RegisterMap:
-    """The map of that name that comes with Nuan. Raises ValueError where there is none."""
-    if name not in names():
-        raise ValueError(f"no register map is called {name!r}; there are {', '.join(names())}")
-    return parse((_FILES / f"{name}.toml").read_text("utf-8"))
-
-
-@lru_cache(maxsize=1)
-def names() -> tuple[str, ...]:
-    """The maps that come with Nuan."""
-    files = (item.name for item in _FILES.iterdir())
-    return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
 
 
 # Planning ---------------------------------------------------------------------------------

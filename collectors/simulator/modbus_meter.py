@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from collectors import register_maps
 from collectors.frames import modbus, modbus_map
 from collectors.frames import modbus_pdu as pdus
 from collectors.simulator.faults import FaultPlan
@@ -80,4 +81,4 @@ class ModbusMeter:
             "meter_time": clock,
             "status": "0000",
         }
-        return modbus_map.write(modbus_map.shipped(self.map_name), shown, self.settings)
+        return modbus_map.write(register_maps.shipped(self.map_name), shown, self.settings)

@@ -30,6 +30,7 @@ PURE = {
     "math",
     "re",
     "struct",
+    "tomllib",
     "types",
     "typing",
 }

@@ -9,6 +9,7 @@ from pymodbus.client import AsyncModbusTcpClient
 
 from collectors.frames import modbus, modbus_map
 from collectors.frames import modbus_pdu as pdus
+from collectors.register_maps import shipped
 from collectors.session import Failed, Read, Target
 from collectors.simulator import faults as wire_faults
 from collectors.simulator.faults import Fault, FaultPlan
@@ -196,5 +197,5 @@ class TestMeter:
             answer = await master.read_holding_registers(0, count=21, device_id=17)
             refusal = await master.read_holding_registers(500, count=1, device_id=17)
         found = {(3, n): word for n, word in enumerate(answer.registers)}
-        assert modbus_map.read(modbus_map.shipped("heat"), found).values == VALUES
+        assert modbus_map.read(shipped("heat"), found).values == VALUES
         assert (refusal.isError(), refusal.exception_code) == (True, 2)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.frames import FrameError, modbus_map
+from collectors.frames import FrameError
 from collectors.frames.modbus_field import ORDERS, Field, half_up
-from collectors.frames.modbus_map import MapError, parse, plan, read, shipped, write
+from collectors.frames.modbus_map import MapError, parse, plan, read, write
+from collectors.register_maps import names, shipped
 
 HEAD = 'name = "m"\nprimary = "energy_wh"\n'
 ENERGY = '[[register]]\nname = "energy_wh"\naddress = 0\ntype = "u32"\nunit = "kWh"\n'
@@ -226,19 +227,19 @@ class TestPlan:
 
 
 class TestShipped:
-    @pytest.mark.parametrize("name", modbus_map.names())
+    @pytest.mark.parametrize("name", names())
     def test_a_map_that_comes_with_nuan_is_good_and_bears_its_name(self, name):
         found = shipped(name)
         assert (found.name, bool(found.title), bool(found.source)) == (name, True, True)
 
-    @pytest.mark.parametrize("name", modbus_map.names())
+    @pytest.mark.parametrize("name", names())
     def test_no_two_of_its_reads_have_answers_of_one_length(self, name):
         # An RTU answer does not say which registers it holds: a late one must not pass for
         # another's.
         counts = [(r.function, r.count) for r in plan(shipped(name))]
         assert len(set(counts)) == len(counts)
 
-    @pytest.mark.parametrize("name", modbus_map.names())
+    @pytest.mark.parametrize("name", names())
     def test_what_a_simulated_meter_writes_reads_back(self, name):
         when = datetime(2024, 12, 1, 12, 30)
         shown = {**HEAT, "meter_time": when, "status": "0004"}
