@@ -24,7 +24,7 @@ from collectors.frames.dlt645_message import (
     credential_bytes,
     split,
 )
-from collectors.frames.dlt645_value import Raw, write_moment
+from collectors.frames.dlt645_value import Raw, Reading, Value, read, write_moment
 from collectors.frames.dlt645_words import CONTROLS_1997
 
 __all__ = [
@@ -47,6 +47,7 @@ WRITE_ADDRESS: Final = 0x0A
 SPEED: Final = 0x0C
 PASSWORD: Final = 0x0F
 CLEAR_DEMAND: Final = 0x10
+_SEPARATOR: Final = b"\xaa"
 
 
 def decode(buffer: bytes | bytearray | memoryview) -> tuple[Message | None, int]:
@@ -71,6 +72,26 @@ def _write_request(edition: Edition, data: bytes) -> Parts:
     return replace(parts, problem=problem if parts.reading else "")
 
 
+def _block(di: int, payload: bytes) -> Reading | None:
+    """A block whose end many meters mark with AA, which is no BCD byte; or, where the id ends in
+    FF, all blocks of that DI1 in order, each so marked. None where it is neither."""
+    if di & 0xF != 0xF or not payload.endswith(_SEPARATOR):
+        return None
+    rows = [di]
+    if di & 0xFF == 0xFF:
+        rows = [row for n in range(15) if is_known(row := di & 0xFF00 | n << 4 | 0xF)]
+    sections = payload[:-1].split(_SEPARATOR)
+    if len(rows) != len(sections):
+        return None
+    values: list[Value] = []
+    for row, section in zip(rows, sections, strict=True):
+        fields = fields_for(row, len(section))
+        if fields is None:
+            return None
+        values += read(section, fields).values
+    return Reading(tuple(values))
+
+
 EDITION: Final = Edition(
     "1997",
     2,
@@ -91,6 +112,7 @@ EDITION: Final = Edition(
         BROADCAST_TIME: messages.broadcast_time,
         WRITE_ADDRESS: messages.six_address,
     },
+    _block,
 )
 
 

@@ -140,7 +140,7 @@ def _items(values: tuple[Value, ...]) -> dict[str, Any]:
         told["unit"] = numbers[0].field.unit
     moments = [value for value in values if isinstance(value.raw, (datetime, time))]
     if moments:
-        told["time"] = _text(moments[0].raw)
+        told["time"] = _moment(moments[0])
     for value in values:
         if value.field.name == "date" or value.field.name == "clock":
             told |= _date(value)
@@ -170,7 +170,7 @@ def _plain(value: Value) -> int | float | str | None:
         return _number(value)
     if value.field.form == "bits" and isinstance(value.raw, int):
         return f"{value.raw:0{2 * value.field.size}X}"
-    return None if value.raw is None else _text(value.raw)
+    return None if value.raw is None else _moment(value)
 
 
 def _date(value: Value) -> dict[str, Any]:
@@ -179,6 +179,12 @@ def _date(value: Value) -> dict[str, Any]:
         return {}
     weekday = int(f"{value.data[-4 if value.field.name == 'clock' else 0]:X}")
     return {"date": value.raw.strftime("%Y-%m-%d"), "weekday": weekday}
+
+
+def _moment(value: Value) -> str:
+    """No seconds where the meter sends none."""
+    text = _text(value.raw)
+    return text[:-3] if value.field.form == "YMDhm" else text
 
 
 def _text(raw: object) -> str:
@@ -218,7 +224,7 @@ def explain_with(decode: Decode, data: bytes) -> list[Row]:
     rows += _header_rows(message) + _order_rows(message)
     for value in message.reading.values if message.reading else ():
         rows += _value_rows(value)
-    if message.payload and not message.reading:
+    if message.payload and not (message.reading or message.relay or message.is_refusal):
         rows.append(("数据域", "data", message.payload.hex(" ").upper()))
     if message.problem:
         said = _PROBLEMS_ZH.get(message.problem, message.problem)

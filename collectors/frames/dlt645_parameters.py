@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from collectors.frames.dlt645_value import BITS, DIGITS, TEXT, UNSIGNED, Field, Layout
+from collectors.frames.dlt645_value import BITS, DIGITS, SIGNED, TEXT, UNSIGNED, Field, Layout
 
 Items = tuple[Field, ...]
 
@@ -65,10 +65,58 @@ def _moment(name: str, zh: str) -> Field:
     return Field(name, zh, 6, "YMDhms")
 
 
+def _cover() -> Items:
+    """When a cover was opened and closed, and six registers before and after (03300D, 03300E)."""
+    kinds = (
+        ("forward_active", "正向有功", "kWh"),
+        ("reverse_active", "反向有功", "kWh"),
+        ("quadrant_1_reactive", "第一象限无功", "kvarh"),
+        ("quadrant_2_reactive", "第二象限无功", "kvarh"),
+        ("quadrant_3_reactive", "第三象限无功", "kvarh"),
+        ("quadrant_4_reactive", "第四象限无功", "kvarh"),
+    )
+    registers = (
+        Field(f"{name}_energy_{when}", f"{zh}电能({zh_when})", 4, UNSIGNED, -2, unit)
+        for when, zh_when in (("before", "开盖前"), ("after", "开盖后"))
+        for name, zh, unit in kinds
+    )
+    return (_moment("began", "发生时刻"), _moment("ended", "结束时刻"), *registers)
+
+
+def _voltage_quality() -> Items:
+    """Monitored minutes, rates and extremes of one month (03100000, months back in DI0)."""
+    return (
+        Field("monitored_minutes", "电压监测时间", 3, unit="min"),
+        Field("qualified_rate", "电压合格率", 3, UNSIGNED, -2, "%"),
+        Field("exceeded_rate", "电压超限率", 3, UNSIGNED, -2, "%"),
+        Field("above_minutes", "电压超上限时间", 3, unit="min"),
+        Field("below_minutes", "电压超下限时间", 3, unit="min"),
+        Field("highest_voltage", "最高电压", 2, UNSIGNED, -1, "V"),
+        Field("highest_voltage_time", "最高电压出现时间", 4, "MDhm"),
+        Field("lowest_voltage", "最低电压", 2, UNSIGNED, -1, "V"),
+        Field("lowest_voltage_time", "最低电压出现时间", 4, "MDhm"),
+    )
+
+
+_DEMAND_LIMITS: Final = tuple(
+    Field(f"{name}_demand_exceeded_count", f"{zh}需量超限总次数", 3)
+    for name, zh in (
+        ("forward_active", "正向有功"),
+        ("reverse_active", "反向有功"),
+        ("quadrant_1_reactive", "第一象限无功"),
+        ("quadrant_2_reactive", "第二象限无功"),
+        ("quadrant_3_reactive", "第三象限无功"),
+        ("quadrant_4_reactive", "第四象限无功"),
+    )
+)
 _OPERATOR: Final = Field("operator", "操作者代码", 4, BITS)
 # A record's id is its total's with DI0 from 01H (the last) to 0AH; stored here without DI0.
 _RECORDS: Final[dict[int, Items]] = {
-    0x03050000: (_moment("began", "发生时刻"), _moment("ended", "结束时刻")),
+    0x03050000: (
+        _moment("began", "发生时刻"),
+        Field("current", "电流", 3, SIGNED, -3, "A"),
+        _moment("ended", "结束时刻"),
+    ),
     0x03060000: (_moment("began", "发生时刻"), _moment("ended", "结束时刻")),
     0x03110000: (_moment("began", "发生时刻"), _moment("ended", "结束时刻")),
     0x03300000: (
@@ -77,6 +125,8 @@ _RECORDS: Final[dict[int, Items]] = {
         *(Field(f"programmed_di_{n}", f"编程数据标识{n}", 4, BITS) for n in range(1, 11)),
     ),
     0x03300300: (_moment("began", "清零时刻"), _OPERATOR, Field("di", "数据标识", 4, BITS)),
+    0x03300D00: _cover(),
+    0x03300E00: _cover(),
     0x03300400: (_OPERATOR, _moment("before", "校时前时间"), _moment("after", "校时后时间")),
 }
 
@@ -89,6 +139,9 @@ def _event_tables() -> dict[int, Items]:
         totals[0x03000000 | di2 << 16] = _tally(name, zh)
     for di2, (name, zh) in _PHASE_EVENTS.items():
         totals[0x03000000 | di2 << 16] = _per_phase(name, zh)
+    totals[0x03120000] = _DEMAND_LIMITS
+    for month in range(13):
+        totals[0x03100000 | month] = _voltage_quality()
     records = {di | n: items for di, items in _RECORDS.items() for n in range(1, 11)}
     return totals | records
 
@@ -122,6 +175,12 @@ STATUS_WORDS: Final = tuple(
     Field(f"status_word_{n}", f"电表运行状态字{n}", 2, BITS) for n in range(1, 8)
 )
 
+_IMPEDANCES: Final = (
+    ("conductance", "电导"),
+    ("susceptance", "电纳"),
+    ("resistance", "电阻"),
+    ("reactance", "电抗"),
+)
 PARAMETERS: Final[dict[int, Items]] = {
     0x04000101: _time("date", "日期及星期", "YMDW"),
     0x04000102: _time("time", "时间", "hms"),
@@ -184,6 +243,11 @@ PARAMETERS: Final[dict[int, Items]] = {
         for n in range(1, 7)
     },
     **{0x04000B00 + n: _time(f"settlement_day_{n}", f"每月第{n}结算日", "Dh") for n in range(1, 4)},
+    **{
+        0x04000D01 + 4 * n + m: _number(f"{name}_{key}", f"{key.upper()}相{zh}系数", 2, -3)
+        for n, key in enumerate("abc")
+        for m, (name, zh) in enumerate(_IMPEDANCES)
+    },
     0x04000E01: _number("forward_power_limit", "正向有功功率上限值", 3, -4, "kW"),
     0x04000E02: _number("reverse_power_limit", "反向有功功率上限值", 3, -4, "kW"),
     0x04000E03: _number("voltage_upper_limit", "电压上限值", 2, -1, "V"),
@@ -223,6 +287,21 @@ def _prices(di: int) -> Items | None:
     return None
 
 
+def _numbered(di: int) -> Items | None:
+    """Public holidays (YYMMDDNN, 04030001 on) and what each screen shows (040401nn, 040402nn)."""
+    group, number = di >> 8, di & 0xFF
+    if not 1 <= number <= 254:
+        return None
+    if group == 0x040300:
+        return (
+            Field("day_table", f"第{number}公共假日日时段表号", 1),
+            Field("holiday", f"第{number}公共假日", 3, "YMD"),
+        )
+    if group in (0x040401, 0x040402):
+        return _bits(f"screen_{number}_di", f"第{number}屏显示数据标识", 4)
+    return None
+
+
 def _schedules(di: int) -> Layout | None:
     """Time zones (MMDDNN) and day tables (hhmmNN), three bytes an entry, up to fourteen."""
     table = di & 0xFF
@@ -242,5 +321,5 @@ def parameter_block(di: int) -> Layout | None:
     """Parameters that come in numbered rows, and the block of all status words."""
     if di == DI_STATUS_WORDS:
         return Layout(STATUS_WORDS, is_block=True)
-    prices = _prices(di)
-    return Layout(prices) if prices else _schedules(di)
+    row = _prices(di) or _numbered(di)
+    return Layout(row) if row else _schedules(di)
