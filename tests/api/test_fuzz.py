@@ -29,14 +29,17 @@ BOUNDED = settings(
 def known(merchant):
     """Ids that are somebody's, and the tokens of who may ask for them."""
     who = household_of("alice")
-    staff = builders.make_staff()
+    staff, operator = builders.make_staff(), builders.make_staff("op", ["operator"])
+    meter = builders.make_meter(who.building, who.household, kind="gas")
     return {
         "ids": {
             "household_id": who.household.id,
+            "meter_id": meter.id,
             "bill_id": builders.make_bill(who.household).id,
         },
         "resident": lambda: builders.headers_for(who.resident),
         "reader": lambda: builders.headers_for(staff),
+        "staff": lambda: builders.headers_for(operator),
     }
 
 
@@ -51,7 +54,8 @@ def test_no_input_ends_in_a_server_error(merchant, known, mode):
 
 def _try(operation, known, mode):
     """Ask one operation EXAMPLES times; how often it answered."""
-    headers = known["reader" if "/reader/" in operation.path else "resident"]()
+    roles = [role for role in ("reader", "staff") if f"/{role}/" in operation.path]
+    headers = known[roles[0] if roles else "resident"]()
     answered = []
 
     @BOUNDED

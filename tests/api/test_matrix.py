@@ -9,7 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from backend.base.db import db
+from backend.metering import commands, runs
 from backend.people import access
+from backend.people.service import Principal
 from tests import builders
 from tests.api.conftest import household_of
 from tests.console.conftest import post as fill_in
@@ -22,6 +25,7 @@ NONE_SUCH = (404,) * 7  # open to all; the file asked for is not there
 MINE = (401, 200, 404, 403, 403, 403, 403)  # the owner's; a stranger is told there is no such thing
 RESIDENTS = (401, 200, 200, 403, 403, 403, 403)
 READERS = (401, 403, 403, 200, 403, 403, 403)
+DISPATCH = (401, 403, 403, 403, 403, 200, 200)
 SIGN_IN = 302  # the console leads whoever is not signed in to its sign-in page
 STOPPED = 400  # let in by role, stopped for want of a form's CSRF token
 
@@ -53,6 +57,15 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/api/v1/orders/<string(maxlength=64):out_trade_no>"): MINE,
     ("GET", "/api/v1/reader/today"): READERS,
     ("POST", "/api/v1/reader/readings"): (401, 403, 403, 201, 403, 403, 403),
+    ("POST", "/api/v1/staff/runs"): (401, 403, 403, 403, 403, 201, 403),
+    ("GET", f"/api/v1/staff/runs/{I}run_id>"): DISPATCH,
+    ("POST", f"/api/v1/staff/runs/{I}run_id>/cancel"): (401, 403, 403, 403, 403, 200, 403),
+    ("PUT", f"/api/v1/staff/meters/{I}meter_id>/plan"): (401, 403, 403, 403, 403, 204, 403),
+    ("POST", f"/api/v1/staff/meters/{I}meter_id>/commands"): (401, 403, 403, 403, 403, 409, 403),
+    ("GET", f"/api/v1/staff/commands/{I}command_id>"): DISPATCH,
+    # The operator has asked for it himself; the manager lets it go.
+    ("POST", f"/api/v1/staff/commands/{I}command_id>/approve"): (401, *(403,) * 4, 409, 200),
+    ("POST", f"/api/v1/staff/commands/{I}command_id>/withdraw"): (401, *(403,) * 4, 200, 409),
     ("POST", "/webhooks/wechatpay"): (400,) * 7,  # nobody signed it
     ("GET", "/console/"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 302, 302, 302),
     ("GET", "/console/<path:rest>"): (SIGN_IN, SIGN_IN, SIGN_IN, 404, 404, 404, 404),
@@ -92,7 +105,14 @@ def town(merchant):
         json={"bill_ids": [other.id]},
         headers={**owner.headers, "Idempotency-Key": "key-of-the-town"},
     )
+    operator = Principal("staff", people["operator"].id)
+    run = runs.start("meter", [meter.id], operator, builders.NOON)
+    command = commands.ask(meter.id, "close", "欠费", operator, builders.NOON)
+    db.session.commit()
     names = {
+        "run_id": run.id,
+        "meter_id": meter.id,
+        "command_id": command.id,
         "household_id": owner.household.id,
         "bill_id": bill.id,
         "out_trade_no": ordered.json["order"]["out_trade_no"],
@@ -114,6 +134,9 @@ def body_of(town, path):
         },
         "/api/v1/me/subscriptions": {"template": "nuan-bill-overdue", "accepted": True},
         "/api/v1/orders": {"bill_ids": [town.bill.id]},
+        "/api/v1/staff/runs": {"scope": "building", "ids": [town.meter.building_id]},
+        f"/api/v1/staff/meters/{town.meter.id}/plan": {"plan": "daily"},
+        f"/api/v1/staff/meters/{town.meter.id}/commands": {"action": "open", "reason": "已缴费"},
         "/api/v1/reader/readings": {
             "client_id": "6f2c1a34-6c0e-4b8e-9a58-1d1f3f0f1a11",
             "meter_id": town.meter.id,

@@ -1,0 +1,101 @@
+"""What operators and managers send and get: reading runs, meters' plans, orders to valves."""
+
+from __future__ import annotations
+
+from apiflask import Schema, fields
+from marshmallow import ValidationError, validate, validates_schema
+
+from backend.api.fields import Text, Whole, one_of
+from backend.api.outs import maybe_whole, text, whole
+from backend.metering.commands import ACTIONS
+from backend.metering.runs import PLANS
+
+SCOPES = ("region", "building", "batch", "meter")
+MAX_BATCH = 1000
+
+
+class RunIn(Schema):
+    """Which meters to read now: one id of a region, building or meter, or a batch's meter ids."""
+
+    scope = Text(1, 16, required=True, validate=[one_of(*SCOPES)])
+    ids = fields.List(
+        Whole(1),
+        required=True,
+        validate=validate.Length(1, MAX_BATCH, error=f"请选择 1 到 {MAX_BATCH} 项。"),
+    )
+
+    @validates_schema
+    def _one_id(self, data: dict[str, object], **_: object) -> None:
+        ids = data.get("ids")
+        if data.get("scope") != "batch" and isinstance(ids, list) and len(ids) > 1:
+            raise ValidationError("只能选择一项。", "ids")
+
+
+class ProgressOut(Schema):
+    """How many meters of a run are in each state."""
+
+    total = whole()
+    waiting = whole()
+    taken = whole("being read this moment")
+    read = whole()
+    missed = whole()
+    cancelled = whole()
+
+
+class TroubleOut(Schema):
+    """A meter of a run that has not answered."""
+
+    meter_id = whole()
+    address = text()
+    state = text()
+    attempts = whole()
+    error = text()
+    due_at = fields.AwareDateTime(metadata={"description": "when it may be asked again"})
+
+
+class RunOut(Schema):
+    """A reading run and how far it has come."""
+
+    id = whole()
+    scope = text("region, building, batch, meter or plan")
+    title = text()
+    state = text("running, done or cancelled")
+    created_at = fields.AwareDateTime()
+    deadline_at = fields.AwareDateTime()
+    ended_at = fields.AwareDateTime(allow_none=True)
+    progress = fields.Nested(ProgressOut)
+    troubles = fields.List(fields.Nested(TroubleOut))
+
+
+class PlanIn(Schema):
+    """A meter's own reading plan; null for none."""
+
+    plan = Text(1, 16, required=True, allow_none=True, validate=[one_of(*PLANS)])
+
+
+class CommandIn(Schema):
+    """An order to a meter's valve, and why."""
+
+    action = Text(1, 16, required=True, validate=[one_of(*ACTIONS)])
+    reason = Text(2, 200, required=True)
+
+
+class CommandOut(Schema):
+    """An order to a valve as it stands."""
+
+    id = whole()
+    meter_id = whole()
+    action = text("open or close")
+    reason = text()
+    state = text(
+        "queued, approved, sent, acknowledged, done, failed, expired or withdrawn;"
+        " done only once the valve has been seen"
+    )
+    asked_by = whole()
+    approved_by = maybe_whole()
+    asked_at = fields.AwareDateTime()
+    expires_at = fields.AwareDateTime()
+    sent_at = fields.AwareDateTime(allow_none=True)
+    ended_at = fields.AwareDateTime(allow_none=True)
+    error = text(allow_none=True)
+    reading_id = maybe_whole("the reading that shows the valve's state")
