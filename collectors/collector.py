@@ -20,8 +20,9 @@ from sqlalchemy.exc import DBAPIError
 from backend.archive.models import Bus, Meter
 from backend.base.clock import Clock
 from backend.base.db import db
+from collectors.dtus import Dtus
 from collectors.orders import Orders
-from collectors.reading import Asked, Outcome, link_of, read_all, store
+from collectors.reading import Asked, Outcome, read_all, store
 from collectors.session import Session
 from collectors.spool import Spool
 from collectors.storing import Storing
@@ -45,10 +46,20 @@ class Collector:
         self.sessions: dict[int, tuple[str, Session]] = {}
         self.meters: dict[int, list[Asked]] = {}
         self.storing = Storing(self._store, spool)
+        settings = app.extensions["nuan_settings"]
+        self.dtus = Dtus(
+            settings.dtu_host,
+            settings.dtu_port,
+            clock=clock,
+            outcomes=self.outcomes,
+            meters_of=lambda bus_id: self.meters.get(bus_id, []),
+            answer_s=timeout_s + 1,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read and store until told to stop; what is waiting is stored before the end."""
         await self._reload()
+        await self.dtus.start()
         self.scheduler.add_job(self._reload, "interval", seconds=RELOAD_S, max_instances=1)
         self.scheduler.start()
         storer = asyncio.gather(self._store_all(), self.storing.drain())
@@ -64,6 +75,7 @@ class Collector:
         storer.cancel()
         for _, session in self.sessions.values():
             await session.close()
+        await self.dtus.stop()
 
     async def _reload(self) -> None:
         """Take up new buses and meters, and drop those that are gone."""
@@ -84,10 +96,11 @@ class Collector:
         if bus_id in self.sessions:
             await self._drop(bus_id)
         try:
-            session = Session(link_of(link), clock=self.clock, timeout_s=self.timeout_s)
+            wire = self.dtus.link(bus_id, link)
         except ValueError as error:
             log.error("bus left out", extra={"bus": bus_id, "why": str(error)})
             return
+        session = Session(wire, clock=self.clock, timeout_s=self.timeout_s)
         self.sessions[bus_id] = (link, session)
         self.scheduler.add_job(
             self._read_bus,

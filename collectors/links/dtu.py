@@ -53,7 +53,7 @@ class Limits:
     attempts: int = 1_000
     attempts_per_s: float = 5.0
     pushes: int = 20
-    pushes_per_s: float = 1.0
+    pushes_per_s: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
