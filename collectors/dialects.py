@@ -35,12 +35,14 @@ REFUSED: Final = "refused"
 class Target:
     """One meter on a bus.
 
-    protocol     "cjt188" or "mbus"
+    protocol     "cjt188", "mbus", "modbus" (RTU) or "modbus_tcp"
     address      CJ/T 188: 14 digits, high byte first. M-Bus: a primary address "0" to "250", or
                  the secondary address of 16 digits (id 8, manufacturer 4, version 2, medium 2 as
-                 on the wire) or 8 (the id alone, the rest matching anything)
+                 on the wire) or 8 (the id alone, the rest matching anything). Modbus: the
+                 unit, "1" to "247"
     meter_type   CJ/T 188 type byte to ask with; a meter may answer with another of its family
-    profile      CJ/T 188: which departures of its maker to expect (`cjt188_profiles.PROFILES`)
+    profile      CJ/T 188: which departures of its maker to expect (`cjt188_profiles.PROFILES`);
+                 Modbus: its register map (`register_maps.names`), "default" being "heat"
     di           CJ/T 188: the data id to read; D120 to D12B are the last twelve settlement days
     """
 
@@ -276,4 +278,9 @@ def dialect_for(target: Target) -> Dialect:
         return CjtDialect(target.profile, target.di)
     if target.protocol == "mbus":
         return MbusDialect()
+    if target.protocol in ("modbus", "modbus_tcp"):
+        # Here, because that dialect is built from this module's parts.
+        from collectors.modbus_dialect import ModbusDialect
+
+        return ModbusDialect(target)
     raise ValueError(f"no protocol is called {target.protocol!r}")
