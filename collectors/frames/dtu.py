@@ -32,7 +32,7 @@ class Packet:
 
     id       as printed or configured: decimal digits of an IMEI or ICCID, hexadecimal of a MAC
     form     how it was written: "text", "json", "bcd-imei", "bcd-iccid", "mac", "ddp", "prot",
-             "prefix", "bytes"
+             "flagged", "prefix", "bytes"
     payload  the meters' bytes where kind is "data", else empty
     """
 
@@ -176,7 +176,7 @@ def _usual(data: bytes) -> tuple[Packet | None, int]:
             return found
     if _is_open_json(data):
         return None, 0
-    for reader in (_beat_bytes, _binary_id, _json, _text):
+    for reader in (_beat_bytes, _flagged, _binary_id, _json, _text):
         packet = reader(data)
         if packet is not None:
             return packet, len(packet.raw)
@@ -189,6 +189,21 @@ def _beat_bytes(data: bytes) -> Packet | None:
     if lone or data.count(0xFE) == len(data):
         return Packet("heartbeat", None, "bytes", b"", data)
     return None
+
+
+_FLAGGED: Final = re.compile(rb"(?s)([\x7e\xfe])([\x80\x81])(.{0,20}?)\1")
+
+
+def _flagged(data: bytes) -> Packet | None:
+    """7E or FE around 80 (registration) or 81 (heartbeat) and the id, in ASCII or as bytes; a
+    frame's preamble never goes on with either."""
+    match = _FLAGGED.match(data)
+    if match is None or (match[2] == b"\x80" and not match[3]):
+        return None
+    text = match[3].decode("latin-1")
+    name = text if len(text) >= 4 and _ID.match(text) else match[3].hex().upper()
+    kind: Kind = "registration" if match[2] == b"\x80" else "heartbeat"
+    return Packet(kind, name or None, "flagged", b"", match[0])
 
 
 # --- binary registrations ---------------------------------------------------------------------

@@ -46,6 +46,8 @@ def test_a_public_packet_is_what_its_source_says(row):
         (b'+login {"sn": "N-0042", "ver": 3}\r\n', "N-0042"),
         (b'{"cmd":"login","data":{"imei":"862592051651472"}}', IMEI),
         (DDP, "13800138000"),
+        (bytes.fromhex("7E80D0B60A6C7E"), "D0B60A6C"),
+        (b"\xfe\x80" + IMEI.encode() + b"\xfe", IMEI),
         (bytes.fromhex("7856341231333036363636383838380 0c0a8014200".replace(" ", "")), "12345678"),
     ],
 )
@@ -58,7 +60,7 @@ def test_a_registration_names_the_modem(packet, name):
 @pytest.mark.parametrize(
     "packet",
     [b"ping", b"PING\r\n", b"heartbeat", b"@HB#", b"hello", b"\xfe", b"\xfe\xfe\xfe", b"\x00",
-     b"$", b'{"type":"heartbeat"}', b"www.usr.cn"],
+     b"$", b'{"type":"heartbeat"}', b"\x7e\x81\x01\x7e", b"\xfe\x81\xfe", b"www.usr.cn"],
 )  # fmt: skip
 def test_a_heartbeat_is_no_data(packet):
     found = dtu.classify(packet)
