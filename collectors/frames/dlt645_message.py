@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from collectors.frames.dlt645_frame import ANSWER, MORE, REFUSED, Frame
+from collectors.frames.dlt645_frame import ANSWER, MORE, REFUSED, Frame, addressed_to
 from collectors.frames.dlt645_value import Field, Raw, Reading, read, read_moment, write
 from collectors.frames.dlt645_words import Words, error_words
 from collectors.frames.errors import FrameError
@@ -93,6 +93,17 @@ class Message:
     def has_more(self) -> bool:
         """The answer goes on: ask for follow-up data."""
         return self.control & (ANSWER | REFUSED | MORE) == ANSWER | MORE
+
+    def answers(self, request: Message) -> bool:
+        """Whether this is the answer to `request`, or its refusal: a meter that was meant, the
+        same function and, where both carry them, the same data id and sequence."""
+        if not self.is_answer or self.function != request.function:
+            return False
+        if not addressed_to(request.address, self.address):
+            return False
+        if self.is_refusal or self.control not in self.edition.parsers or request.di is None:
+            return True
+        return (self.di, self.sequence) == (request.di, request.sequence)
 
     @property
     def error(self) -> int | None:
@@ -214,6 +225,8 @@ def read_items(edition: Edition, di: int, payload: bytes) -> tuple[Reading | Non
 
 def join(parts: Sequence[Message], read_control: int, next_control: int) -> Message:
     """The first answer completed by its follow-up answers, in order; see the codecs' `join`."""
+    if not parts:
+        raise FrameError("no answer")
     first, last = parts[0], parts[-1]
     if first.di is None:
         raise FrameError("the answer names no data id")

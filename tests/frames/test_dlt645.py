@@ -464,6 +464,39 @@ class TestCommands:
         assert request.payload.hex() == "043008150126"
 
 
+class TestMatching:
+    """Address, control and data id make an answer the answer."""
+
+    def test_an_answer_belongs_to_its_request_only(self):
+        request = only(dlt645.encode_read(ADDRESS, 0x00010000))
+        good = asked(0x00010000, [1])
+        assert good.answers(request)
+        assert not request.answers(request)
+        assert not good.answers(only(dlt645.encode_read("201709320073", 0x00010000)))
+        assert not good.answers(only(dlt645.encode_read(ADDRESS, 0x00020000)))
+        assert not good.answers(only(dlt645.encode_read_next(ADDRESS, 0x00010000, 1)))
+        assert good.answers(only(dlt645.encode_read(dlt645.WILDCARD, 0x00010000)))
+
+    def test_a_refusal_and_an_acknowledgement_name_no_data_id_and_still_belong(self):
+        request = only(dlt645.encode_write(ADDRESS, 0x04000B01, ["01 00"]))
+        assert only(dlt645.encode_answer(request, address=ADDRESS)).answers(request)
+        assert only(dlt645.encode_refusal(request, 4, address=ADDRESS)).answers(request)
+
+    def test_a_follow_up_of_another_number_does_not_belong(self):
+        one, two = (only(dlt645.encode_read_next(ADDRESS, 0x0001FF00, n)) for n in (1, 2))
+        reply = only(dlt645.encode_part(one, b"\x00" * 4, address=ADDRESS))
+        assert reply.answers(one)
+        assert not reply.answers(two)
+
+    def test_the_address_of_a_lone_meter_answers_the_wildcard(self):
+        request = only(dlt645.encode_read_address())
+        assert only(dlt645.encode_answer(request, address=ADDRESS)).answers(request)
+
+    def test_nothing_can_not_be_joined(self):
+        with pytest.raises(FrameError):
+            dlt645.join([])
+
+
 class TestLoadRecords:
     CLASSES = {
         1: [2200, 2201, 2202, 100, 200, -300, 5000],
