@@ -61,6 +61,28 @@ SELECT d.day, f.closed_at, f.reason, s.name AS closed_by,
  ORDER BY d.day
 """
 
+_RUNS = """
+SELECT r.id, r.title, r.state, r.created_at, s.name AS asked_by, count(i.*) AS total,
+       count(*) FILTER (WHERE i.state = 'read') AS read,
+       count(*) FILTER (WHERE i.state = 'missed') AS missed
+  FROM (SELECT * FROM reading_run ORDER BY created_at DESC, id DESC LIMIT :limit) r
+  LEFT JOIN reading_run_item i ON i.run_id = r.id
+  LEFT JOIN staff s ON s.id = r.asked_by
+ GROUP BY r.id, r.title, r.state, r.created_at, s.name
+ ORDER BY r.created_at DESC, r.id DESC
+"""
+
+_COMMANDS = """
+SELECT c.*, m.address, a.name AS asker, b.name AS approver
+  FROM meter_command c
+  JOIN meter m ON m.id = c.meter_id
+  JOIN staff a ON a.id = c.asked_by
+  LEFT JOIN staff b ON b.id = c.approved_by
+ WHERE (CAST(:meter_id AS bigint) IS NULL OR c.meter_id = :meter_id)
+   AND (CAST(:state AS text) IS NULL OR c.state = :state)
+ ORDER BY c.asked_at DESC, c.id DESC LIMIT :limit
+"""
+
 
 @dataclass
 class BuildingReads:
@@ -114,6 +136,18 @@ def silent_meters(now: datetime) -> tuple[list[Any], int]:
     """
     rows = list(_rows(_SILENT, since=now - SILENT_AFTER, failing=FAILING_FOR, limit=MAX_SILENT))
     return rows, rows[0].total if rows else 0
+
+
+def latest_runs(limit: int = 30) -> Sequence[Any]:
+    """The newest reading runs with who asked for them and how far they have come."""
+    return _rows(_RUNS, limit=limit)
+
+
+def valve_commands(
+    *, meter_id: int | None = None, state: str | None = None, limit: int = 50
+) -> Sequence[Any]:
+    """Orders to valves, the newest first: of one meter, or in one state."""
+    return _rows(_COMMANDS, meter_id=meter_id, state=state, limit=limit)
 
 
 def finance_strip(last: date, count: int = 14) -> list[dict[str, Any]]:

@@ -28,6 +28,9 @@ READERS = (401, 403, 403, 200, 403, 403, 403)
 DISPATCH = (401, 403, 403, 403, 403, 200, 200)
 SIGN_IN = 302  # the console leads whoever is not signed in to its sign-in page
 STOPPED = 400  # let in by role, stopped for want of a form's CSRF token
+DISPATCH_PAGE = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 200, 200)
+DISPATCH_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, STOPPED, STOPPED)
+OPERATOR_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, STOPPED, 403)
 
 I = "<int(max=9223372036854775807):"  # noqa: E741
 TABLE: dict[tuple[str, str], tuple[int, ...]] = {
@@ -82,6 +85,17 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ),
     ("GET", "/console/reading"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 200, 200),
     ("GET", "/console/reading/live"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 200, 200),
+    ("GET", "/console/runs"): DISPATCH_PAGE,
+    ("POST", "/console/runs"): OPERATOR_FORM,
+    ("GET", f"/console/runs/{I}run_id>"): DISPATCH_PAGE,
+    ("GET", f"/console/runs/{I}run_id>/live"): DISPATCH_PAGE,
+    ("POST", f"/console/runs/{I}run_id>/cancel"): OPERATOR_FORM,
+    ("GET", "/console/meters"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 404, 404),
+    ("GET", f"/console/meters/{I}meter_id>"): DISPATCH_PAGE,
+    ("POST", f"/console/meters/{I}meter_id>/plan"): OPERATOR_FORM,
+    ("POST", f"/console/meters/{I}meter_id>/valve"): OPERATOR_FORM,
+    ("POST", f"/console/commands/{I}command_id>/approve"): DISPATCH_FORM,
+    ("POST", f"/console/commands/{I}command_id>/withdraw"): DISPATCH_FORM,
     # Last, because the owner's household is bound no more after it.
     ("DELETE", f"/api/v1/me/households/{I}household_id>"): (401, 204, 404, 403, 403, 403, 403),
 }

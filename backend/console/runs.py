@@ -1,0 +1,217 @@
+"""抄表任务: start a run and watch it; one meter's page with read-now, its plan and its valve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from backend.archive.models import Building, Meter, Region
+from backend.base.db import db
+from backend.base.errors import Problem
+from backend.console import queries
+from backend.console.sessions import current, now, roles
+from backend.metering import commands, runs
+from backend.metering.models import MeterState
+from backend.people import access
+
+EVERY_S = 2
+MAX_CHOICES = 2000
+MIN_REASON, MAX_REASON = 2, 200
+ID = "int(max=9223372036854775807)"
+
+RUN_STATES = {"running": "进行中", "done": "已完成", "cancelled": "已取消"}
+ITEM_STATES = {"waiting": "等待重抄", "taken": "正在抄", "missed": "未抄到", "cancelled": "已取消"}
+ACTIONS = {"open": "开阀", "close": "关阀"}
+COMMAND_STATES = {
+    "queued": "待核准",
+    "approved": "待下发",
+    "sent": "已下发",
+    "acknowledged": "表已应答，待回读",
+    "done": "已完成（已回读）",
+    "failed": "失败",
+    "expired": "已过期",
+    "withdrawn": "已撤回",
+}
+ERRORS = {
+    "silent": "没有应答",
+    "garbled": "应答残缺",
+    "checksum": "校验错误",
+    "link_down": "线路不通",
+    "refused": "表拒绝执行",
+    "not_reached": "时限内没有轮到",
+    "not_moved": "阀门未动作",
+    "no_answer": "回读无应答",
+    "not_verified": "未能回读确认",
+    "removed": "表已拆除",
+}
+
+
+def register(blueprint: Blueprint) -> None:
+    """The pages, the part that refreshes itself, and the buttons."""
+    add = blueprint.add_url_rule
+    add("/runs", "runs", run_list)
+    add("/runs", "run_start", run_start, methods=["POST"])
+    add(f"/runs/<{ID}:run_id>", "run", run_page)
+    add(f"/runs/<{ID}:run_id>/live", "run_live", run_live)
+    add(f"/runs/<{ID}:run_id>/cancel", "run_cancel", run_cancel, methods=["POST"])
+    add("/meters", "meter_find", meter_find)
+    add(f"/meters/<{ID}:meter_id>", "meter", meter_page)
+    add(f"/meters/<{ID}:meter_id>/plan", "meter_plan", meter_plan, methods=["POST"])
+    add(f"/meters/<{ID}:meter_id>/valve", "valve_ask", valve_ask, methods=["POST"])
+    add(f"/commands/<{ID}:command_id>/approve", "valve_approve", valve_approve, methods=["POST"])
+    add(f"/commands/<{ID}:command_id>/withdraw", "valve_withdraw", valve_withdraw, methods=["POST"])
+
+
+@access.allow("operator", "manager")
+def run_list() -> str:
+    """What may be chosen, what waits for a second person, and the latest runs."""
+    return render_template(
+        "console/runs.html",
+        regions=db.session.scalars(db.select(Region).order_by(Region.id).limit(MAX_CHOICES)).all(),
+        buildings=db.session.scalars(
+            db.select(Building).order_by(Building.code).limit(MAX_CHOICES)
+        ).all(),
+        latest=queries.latest_runs(),
+        waiting=queries.valve_commands(state="queued"),
+        **_words(),
+    )
+
+
+def _words() -> dict[str, Any]:
+    staff = current()
+    return {
+        "now": now(),
+        "me": staff.id if staff else None,
+        "may_act": "operator" in roles(),
+        "run_states": RUN_STATES,
+        "item_states": ITEM_STATES,
+        "command_states": COMMAND_STATES,
+        "actions": ACTIONS,
+        "errors": ERRORS,
+        "plans": runs.PLAN_TITLES,
+        "every_s": EVERY_S,
+    }
+
+
+@access.allow("operator")
+def run_start() -> Response:
+    """Begin a run for 'region:3', 'building:7' or 'meter:9'; then its page."""
+    scope, _, number = request.form.get("what", "").partition(":")
+    if scope not in ("region", "building", "meter") or not (number.isascii() and number.isdigit()):
+        raise Problem("not_found")
+    if len(number) > 18:
+        raise Problem("not_found")
+    run = runs.start(scope, [int(number)], access.principal(), now())
+    db.session.commit()
+    return redirect(url_for("console.run", run_id=run.id), 303)
+
+
+@access.allow("operator", "manager")
+def run_page(run_id: int) -> str:
+    """A run and its progress."""
+    return render_template("console/run.html", **_run(run_id))
+
+
+@access.allow("operator", "manager")
+def run_live(run_id: int) -> str:
+    """The progress alone, for htmx to put in place every EVERY_S seconds."""
+    return render_template("console/_run.html", **_run(run_id))
+
+
+def _run(run_id: int) -> dict[str, Any]:
+    run = runs.run_of(run_id)
+    progress = runs.progress(run_id)
+    troubles = runs.troubles(run_id)
+    return {"run": run, "progress": progress, "troubles": troubles, **_words()}
+
+
+@access.allow("operator")
+def run_cancel(run_id: int) -> Response:
+    """Stop a run; readings that are in stay."""
+    _try(lambda: runs.cancel(run_id, access.principal(), now()), "已取消。")
+    return redirect(url_for("console.run", run_id=run_id), 303)
+
+
+@access.allow("operator", "manager")
+def meter_find() -> Response:
+    """The page of the live meter with the address asked for."""
+    address = request.args.get("address", "").strip()[:64].replace("\x00", "").upper()
+    wanted = db.select(Meter.id).where(Meter.address == address, Meter.removed_on.is_(None))
+    found = db.session.scalars(wanted.limit(1)).first()
+    if found is None:
+        raise Problem("not_found", "没有在用的表是这个表号。")
+    return redirect(url_for("console.meter", meter_id=found))
+
+
+@access.allow("operator", "manager")
+def meter_page(meter_id: int) -> str:
+    """One meter: its last state, its plan, its valve and what was ordered."""
+    meter = db.session.get(Meter, meter_id)
+    if meter is None:
+        raise Problem("not_found")
+    return render_template(
+        "console/meter.html",
+        meter=meter,
+        title=runs.meter_title(meter),
+        state=db.session.get(MeterState, meter_id),
+        has_valve=commands.has_valve(meter) and meter.removed_on is None,
+        history=queries.valve_commands(meter_id=meter_id),
+        **_words(),
+    )
+
+
+@access.allow("operator")
+def meter_plan(meter_id: int) -> Response:
+    """Set the meter's own plan, or none."""
+    plan = request.form.get("plan", "")
+    if plan and plan not in runs.PLANS:
+        raise Problem("bad_request")
+    _try(lambda: runs.set_plan(meter_id, plan or None, access.principal(), now()), "计划已保存。")
+    return redirect(url_for("console.meter", meter_id=meter_id), 303)
+
+
+@access.allow("operator")
+def valve_ask(meter_id: int) -> Response:
+    """Ask for the valve to be moved, with a reason."""
+    action, reason = request.form.get("action", ""), request.form.get("reason", "").strip()
+    if action not in commands.ACTIONS or "\x00" in reason:
+        raise Problem("bad_request")
+    if not MIN_REASON <= len(reason) <= MAX_REASON:
+        flash(f"请写明原因，{MIN_REASON} 到 {MAX_REASON} 个字。", "bad")
+    else:
+        said = "已提交，等待另一位同事核准。" if action == "close" else "已提交，正在下发。"
+        _try(lambda: commands.ask(meter_id, action, reason, access.principal(), now()), said)
+    return redirect(url_for("console.meter", meter_id=meter_id), 303)
+
+
+@access.allow("operator", "manager")
+def valve_approve(command_id: int) -> Response:
+    """Let somebody else's order go."""
+    meter_id = commands.command_of(command_id).meter_id
+    _try(lambda: commands.approve(command_id, access.principal(), now()), "已核准，正在下发。")
+    return redirect(url_for("console.meter", meter_id=meter_id), 303)
+
+
+@access.allow("operator", "manager")
+def valve_withdraw(command_id: int) -> Response:
+    """Take an order back, or refuse it."""
+    meter_id = commands.command_of(command_id).meter_id
+    _try(lambda: commands.withdraw(command_id, access.principal(), now()), "已撤回。")
+    return redirect(url_for("console.meter", meter_id=meter_id), 303)
+
+
+def _try(work: Callable[[], Any], said: str) -> None:
+    """Do it and say so, or say why not; what is not there stays a 404."""
+    try:
+        work()
+        db.session.commit()
+    except Problem as problem:
+        db.session.rollback()
+        if problem.code == "not_found":
+            raise
+        flash(problem.detail, "bad")
+    else:
+        flash(said, "good")
