@@ -166,6 +166,31 @@ SETTINGS: tuple[Setting, ...] = (
         256,
         "most megabytes a collector keeps on disk of what it read while the database was away",
     ),
+    S("NUAN_PUSH_HOST", str, "127.0.0.1", "address `nuan collect` takes platforms' pushes at"),
+    S("NUAN_PUSH_PORT", int, 0, "its port; 0: no platform pushes over HTTP"),
+    S(
+        "NUAN_PUSH_SECRETS",
+        str,
+        "",
+        "the secret in each platform's URL, /push/<platform>/<secret>: ctwing=…,onenet=…, "
+        "16 letters and digits or more",
+        secret=True,
+    ),
+    S("NUAN_PUSH_ONENET_TOKEN", str, "", "the token OneNET signs its pushes with", secret=True),
+    S(
+        "NUAN_MQTT_URL",
+        str,
+        "",
+        "MQTT broker of LoRa network servers, mqtt://user:password@host:port or mqtts://; "
+        "give it to one collector only",
+        secret=True,
+    ),
+    S(
+        "NUAN_MQTT_TOPICS",
+        str,
+        "chirpstack=application/+/device/+/event/up",
+        "what is subscribed there: platform=topic pairs, comma separated",
+    ),
     S("NUAN_SANDBOX_PORT", int, 8001, "port of the outside parties' sandbox"),
     S("NUAN_METER_PORT", int, 8100, "first port of the simulated buses"),
     S("NUAN_REMINDER_HOUR", int, 10, "hour of the day (Asia/Shanghai) overdue reminders leave"),

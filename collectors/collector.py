@@ -22,7 +22,7 @@ from backend.base.clock import Clock
 from backend.base.db import db
 from collectors.dtus import Dtus
 from collectors.orders import Orders
-from collectors.reading import Asked, Outcome, read_all, store
+from collectors.reading import PUSH_SCHEME, Asked, Outcome, read_all, store
 from collectors.session import Session
 from collectors.spool import Spool
 from collectors.storing import Storing
@@ -122,7 +122,8 @@ class Collector:
 
     def _load(self) -> tuple[list[tuple[int, str, int]], dict[int, list[Asked]]]:
         with self.app.app_context():
-            rows = [(b.id, b.link, b.read_every_s) for b in db.session.scalars(sa.select(Bus))]
+            buses = db.session.scalars(sa.select(Bus).where(~Bus.link.startswith(PUSH_SCHEME)))
+            rows = [(b.id, b.link, b.read_every_s) for b in buses]
             meters: dict[int, list[Asked]] = {}
             for meter in db.session.scalars(sa.select(Meter).where(Meter.removed_on.is_(None))):
                 meters.setdefault(meter.bus_id, []).append(Asked.of(meter))

@@ -10,7 +10,9 @@ import click
 
 from backend.base.command import application
 from backend.commands import fail
+from backend.config import Settings
 from collectors.collector import Collector
+from collectors.pushing import NoPushes, pushing
 from collectors.schedule import run
 from collectors.spool import Spool, SpoolInUse
 
@@ -28,15 +30,20 @@ def collect() -> None:
         except (SpoolInUse, OSError) as error:
             fail(f"{error}: give each collector a NUAN_VAR_DIR of its own that it can write")
         collector = Collector(app, clock, timeout_s=settings.bus_timeout_s, spool=spool)
-        asyncio.run(_until_told(collector))
+        try:
+            asyncio.run(_until_told(collector, settings))
+        except NoPushes as error:
+            fail(f"pushes cannot be taken: {error}")
         spool.close()
 
 
-async def _until_told(collector: Collector) -> None:
+async def _until_told(collector: Collector, settings: Settings) -> None:
     stop = asyncio.Event()
     for number in STOPPING:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await collector.run(stop)
+    app, clock = collector.app, collector.clock
+    async with pushing(app, clock, settings, collector.storing.put):
+        await collector.run(stop)
 
 
 @click.command()

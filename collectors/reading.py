@@ -31,6 +31,9 @@ REGISTERS = {
     "gas": "volume_l",
 }
 
+# A bus with this link is never asked: its meters' platform pushes (`collectors.pushed`).
+PUSH_SCHEME = "push://"
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:

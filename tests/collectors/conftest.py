@@ -1,8 +1,15 @@
 """A town of a few meters on real loopback sockets, and sessions which read it."""
 
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
 from datetime import UTC, datetime
 
 import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
 
 from collectors.links import TcpLink
 from collectors.session import Session
@@ -80,3 +87,85 @@ async def bench():
     bench = Bench()
     yield bench
     await bench.close()
+
+
+USER, PASSWORD = "nuan", "p@ss:word"
+
+
+def find_mosquitto():
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+
+
+class Broker:
+    """A Mosquitto of its own on a free loopback port, that wants a password."""
+
+    def __init__(self, directory):
+        self.directory, self.process = directory, None
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        passwords = directory / "passwords"
+        subprocess.run(
+            ["mosquitto_passwd", "-b", "-c", str(passwords), USER, PASSWORD],
+            check=True,
+            capture_output=True,
+        )
+        lines = [
+            f"listener {self.port} 127.0.0.1",
+            f"password_file {passwords}",
+            "allow_anonymous false",
+            "max_queued_messages 10000",
+        ]
+        if os.geteuid() == 0:
+            lines.append("user root")
+        (directory / "mosquitto.conf").write_text("\n".join(lines) + "\n")
+
+    @property
+    def url(self):
+        return f"mqtt://{USER}:p%40ss%3Aword@127.0.0.1:{self.port}"
+
+    async def start(self):
+        self.process = await asyncio.create_subprocess_exec(
+            find_mosquitto(),
+            "-c",
+            str(self.directory / "mosquitto.conf"),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        for _ in range(100):
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except OSError:
+                await asyncio.sleep(0.05)
+                continue
+            writer.close()
+            await writer.wait_closed()
+            return
+        raise AssertionError("mosquitto does not listen")
+
+    async def stop(self):
+        if self.process is not None and self.process.returncode is None:
+            self.process.terminate()
+            await self.process.wait()
+
+    def publish(self, *messages, topic="application/7/device/0102030405060708/event/up"):
+        """Publish with QoS 1 and wait until the broker has every message (call in a thread)."""
+        client = Client(CallbackAPIVersion.VERSION2)
+        client.username_pw_set(USER, PASSWORD)
+        client.connect("127.0.0.1", self.port)
+        client.loop_start()
+        sent = [client.publish(topic, message, qos=1) for message in messages]
+        for one in sent:
+            one.wait_for_publish(10)
+        client.disconnect()
+        client.loop_stop()
+
+
+@pytest.fixture
+async def broker(tmp_path):
+    if find_mosquitto() is None or shutil.which("mosquitto_passwd") is None:
+        pytest.skip("no mosquitto here (apt-get install mosquitto)")
+    broker = Broker(tmp_path)
+    await broker.start()
+    yield broker
+    await broker.stop()
