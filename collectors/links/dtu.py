@@ -126,6 +126,11 @@ class DtuListener:
         self.port = self._server.sockets[0].getsockname()[1]
         self._sweeper = asyncio.create_task(self._sweep())
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether DTUs can dial in."""
+        return self._server is not None
+
     async def stop(self) -> None:
         """Stop listening and hang up on everybody."""
         if self._server is None or self._sweeper is None:
