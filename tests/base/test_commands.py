@@ -76,4 +76,4 @@ def test_the_command_page_is_what_the_command_says():
 def test_every_command_says_what_it_does():
     listed = nuan("--help").stdout.split("Commands:")[1]
     for line in listed.strip().splitlines():
-        assert re.match(r"\s*\w+\s+\S", line), line
+        assert re.match(r"\s*[\w-]+\s+\S", line), line
