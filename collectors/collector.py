@@ -73,6 +73,7 @@ class Collector:
         except TimeoutError:
             log.error("stopped with outcomes not stored", extra={"left": self.outcomes.qsize()})
         storer.cancel()
+        await asyncio.gather(storer, return_exceptions=True)
         for _, session in self.sessions.values():
             await session.close()
         await self.dtus.stop()
