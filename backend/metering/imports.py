@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from itertools import islice
-from typing import BinaryIO
+from typing import IO
 
 import sqlalchemy as sa
 
@@ -118,7 +118,7 @@ Seen = dict[tuple[int, datetime], tuple[int, int]]  # (meter, moment) -> registe
 
 
 def import_readings(
-    file: BinaryIO, name: str, staff_id: int, now: datetime, *, dry_run: bool
+    file: IO[bytes], name: str, staff_id: int, now: datetime, *, dry_run: bool
 ) -> Report:
     """Take in every reading of a file, or none where one row is bad; a dry run takes in none.
 
