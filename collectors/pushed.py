@@ -15,21 +15,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
 from flask import Flask
 from prometheus_client import Counter
 from sqlalchemy.exc import DBAPIError
 
-from backend.archive.models import Bus, Meter
 from backend.base.clock import Clock
-from backend.base.db import db
 from backend.metering.service import MAX_BACKDATED
+from collectors.devices import NOBODY, Device, Directory, directory
 from collectors.dialects import ANSWERED, dialect_for
 from collectors.frames import FrameError, iot_push
 from collectors.frames.iot_push import ONENET, Report
 from collectors.frames.iot_signature import is_from_onenet, is_onenet_address_check
 from collectors.links.push import Answer
-from collectors.reading import PUSH_SCHEME, REGISTERS, Asked, Outcome, Refusal
+from collectors.reading import REGISTERS, Outcome, Refusal
 from collectors.session import Read
 from collectors.storing import Batch
 
@@ -51,73 +49,6 @@ class Refused(Exception):
     def __init__(self, code: str, reason: str, raw: bytes):
         super().__init__(reason)
         self.code, self.reason, self.raw = code, reason, raw
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A meter that platforms push for.
-
-    `device` is the id or IMEI it is known by there: the meter's own address, or `options.device`
-    where several meters speak through one device.
-    """
-
-    bus_id: int
-    asked: Asked
-    device: str
-
-    @property
-    def speech(self) -> tuple[str, str]:
-        """What its frames are decoded by: protocol and profile."""
-        return self.asked.target.protocol, self.asked.target.profile
-
-    @property
-    def is_whole(self) -> bool:
-        """The device is this meter, whatever address its frames carry."""
-        return self.device == self.asked.target.address.upper()
-
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """Which meter is meant, for one platform.
-
-    speakers   one meter of each (protocol, profile), to decode what an unknown device carries
-    """
-
-    devices: dict[str, list[Device]] = field(default_factory=dict)
-    speakers: dict[tuple[str, str], Device] = field(default_factory=dict)
-    buses: list[int] = field(default_factory=list)
-
-    def add(self, device: Device) -> None:
-        """Take a meter in."""
-        self.devices.setdefault(device.device, []).append(device)
-        self.speakers.setdefault(device.speech, device)
-
-    def behind(self, names: tuple[str, ...]) -> list[Device]:
-        """The meters a device speaks for, by the names the platform gives it."""
-        return [d for name in names for d in self.devices.get(name, ())]
-
-
-NOBODY = Directory()
-
-
-def directory(app: Flask) -> dict[str, Directory]:
-    """Every platform's meters, from the buses whose link is push://<platform>."""
-    found: dict[str, Directory] = {}
-    with app.app_context():
-        rows = db.session.execute(
-            sa.select(Bus, Meter)
-            .outerjoin(Meter, sa.and_(Meter.bus_id == Bus.id, Meter.removed_on.is_(None)))
-            .where(Bus.link.startswith(PUSH_SCHEME))
-            .order_by(Bus.id, Meter.id)
-        )
-        for bus, meter in rows:
-            one = found.setdefault(bus.link.removeprefix(PUSH_SCHEME), Directory())
-            if bus.id not in one.buses:
-                one.buses.append(bus.id)
-            if meter is not None:
-                name = str((meter.options or {}).get("device") or meter.address).upper()
-                one.add(Device(bus.id, Asked.of(meter), name))
-    return found
 
 
 @dataclass(slots=True)

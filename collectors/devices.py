@@ -1,0 +1,79 @@
+"""Which meter a platform's device is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from flask import Flask
+
+from backend.archive.models import Bus, Meter
+from backend.base.db import db
+from collectors.reading import PUSH_SCHEME, Asked
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A meter that platforms push for.
+
+    `device` is the id or IMEI it is known by there: the meter's own address, or `options.device`
+    where several meters speak through one device.
+    """
+
+    bus_id: int
+    asked: Asked
+    device: str
+
+    @property
+    def speech(self) -> tuple[str, str]:
+        """What its frames are decoded by: protocol and profile."""
+        return self.asked.target.protocol, self.asked.target.profile
+
+    @property
+    def is_whole(self) -> bool:
+        """The device is this meter, whatever address its frames carry."""
+        return self.device == self.asked.target.address.upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Which meter is meant, for one platform.
+
+    speakers   one meter of each (protocol, profile), to decode what an unknown device carries
+    """
+
+    devices: dict[str, list[Device]] = field(default_factory=dict)
+    speakers: dict[tuple[str, str], Device] = field(default_factory=dict)
+    buses: list[int] = field(default_factory=list)
+
+    def add(self, device: Device) -> None:
+        """Take a meter in."""
+        self.devices.setdefault(device.device, []).append(device)
+        self.speakers.setdefault(device.speech, device)
+
+    def behind(self, names: tuple[str, ...]) -> list[Device]:
+        """The meters a device speaks for, by the names the platform gives it."""
+        return [d for name in names for d in self.devices.get(name, ())]
+
+
+NOBODY = Directory()
+
+
+def directory(app: Flask) -> dict[str, Directory]:
+    """Every platform's meters, from the buses whose link is push://<platform>."""
+    found: dict[str, Directory] = {}
+    with app.app_context():
+        rows = db.session.execute(
+            sa.select(Bus, Meter)
+            .outerjoin(Meter, sa.and_(Meter.bus_id == Bus.id, Meter.removed_on.is_(None)))
+            .where(Bus.link.startswith(PUSH_SCHEME))
+            .order_by(Bus.id, Meter.id)
+        )
+        for bus, meter in rows:
+            one = found.setdefault(bus.link.removeprefix(PUSH_SCHEME), Directory())
+            if bus.id not in one.buses:
+                one.buses.append(bus.id)
+            if meter is not None:
+                name = str((meter.options or {}).get("device") or meter.address).upper()
+                one.add(Device(bus.id, Asked.of(meter), name))
+    return found
