@@ -7,7 +7,7 @@ import io
 import zipfile
 from collections.abc import Generator
 from datetime import datetime
-from typing import BinaryIO
+from typing import IO
 
 from openpyxl import load_workbook
 
@@ -23,7 +23,7 @@ Cell = str | int | float | datetime | None
 Row = tuple[int, list[Cell]]  # line as a person counts it in the file, cells
 
 
-def rows(file: BinaryIO) -> Generator[Row, None, None]:
+def rows(file: IO[bytes]) -> Generator[Row, None, None]:
     """The rows of a CSV (UTF-8 or GBK) or of an XLSX's first sheet, empty ones left out.
 
     Problem import_too_large beyond MAX_BYTES or MAX_ROWS, import_unreadable for anything else.
@@ -51,7 +51,7 @@ def rows(file: BinaryIO) -> Generator[Row, None, None]:
         found.close()
 
 
-def _csv(file: BinaryIO) -> Generator[Row, None, None]:
+def _csv(file: IO[bytes]) -> Generator[Row, None, None]:
     text = io.TextIOWrapper(file, encoding=_encoding(file), newline="")
     try:
         reader = csv.reader(text, strict=True)
@@ -61,7 +61,7 @@ def _csv(file: BinaryIO) -> Generator[Row, None, None]:
         text.detach()
 
 
-def _encoding(file: BinaryIO) -> str:
+def _encoding(file: IO[bytes]) -> str:
     """UTF-8 where the whole file is, else GBK as Excel in China writes it."""
     reader = io.TextIOWrapper(file, encoding="utf-8-sig")
     try:
@@ -75,7 +75,7 @@ def _encoding(file: BinaryIO) -> str:
         file.seek(0)
 
 
-def _xlsx(file: BinaryIO) -> Generator[Row, None, None]:
+def _xlsx(file: IO[bytes]) -> Generator[Row, None, None]:
     with zipfile.ZipFile(file) as packed:
         if sum(entry.file_size for entry in packed.infolist()) > MAX_UNPACKED:
             raise Problem("import_too_large")
