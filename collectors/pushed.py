@@ -17,7 +17,6 @@ from typing import Any
 
 from flask import Flask
 from prometheus_client import Counter
-from sqlalchemy.exc import DBAPIError
 
 from backend.base.clock import Clock
 from backend.metering.service import MAX_BACKDATED
@@ -40,7 +39,7 @@ MAX_AHEAD = timedelta(minutes=5)
 QUEUE_LIMIT = 1000
 BATCH = 200
 ANSWER_S = 4.0  # OneNET gives up after 5 s
-RELOAD_S, SOON_S = 60, 5
+RELOAD_S, SOON_S, AGAIN_S = 60, 5, 1
 
 
 class Refused(Exception):
@@ -245,8 +244,8 @@ class PushIntake:
         while True:
             try:
                 await self.reload()
-            except DBAPIError as error:
-                log.warning("the database is away", extra={"why": str(error.orig)})
+            except Exception as error:  # whatever it is, it must not end the loop
+                log.warning("the meters pushed for are not known", extra={"why": str(error)})
             await asyncio.sleep(RELOAD_S if self._knows.is_set() else SOON_S)
 
     # HTTP ----------------------------------------------------------------------------------
@@ -314,10 +313,19 @@ class PushIntake:
             while not self._queue.empty() and len(batch) < BATCH:
                 batch.append(self._queue.get_nowait())
             for part in _parts([one.understood for one in batch], self.clock.now()):
-                await self._put(part)
+                await self._put_at_last(part)
             for one in batch:
                 if not one.safe.done():
                     one.safe.set_result(None)
+
+    async def _put_at_last(self, part: Batch) -> None:
+        while True:
+            try:
+                await self._put(part)
+                return
+            except Exception:
+                log.exception("pushes are not safe yet; trying again")
+                await asyncio.sleep(AGAIN_S)
 
 
 def _parts(batch: list[Understood], now: datetime) -> list[Batch]:

@@ -393,6 +393,24 @@ async def test_uplinks_over_mqtt_are_stored_once_and_rubbish_among_them_is_kept(
     assert [r.code for r in refused()] == ["structure", "structure"]
 
 
+async def test_a_way_to_the_database_that_fails_is_tried_again(app, clock):
+    town(("ctwing", "heat", "cjt188", IMEI, {}))
+    storing, failures = storing_of(app, clock), [RuntimeError("once")]
+
+    async def put(batch):
+        if failures:
+            raise failures.pop()
+        await storing.put(batch)
+
+    intake = PushIntake(app, clock, put, TOKEN)
+    running = asyncio.create_task(intake.run())
+    body = platform_body("ctwing", IMEI, heat_frame(clock.now()), clock.now())
+    await asyncio.wait_for(intake.take_message("ctwing", body), 10)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert len(readings()) == 1
+
+
 async def test_collect_takes_pushes_at_the_port_of_its_settings(app, clock):
     town(("ctwing", "heat", "cjt188", IMEI, {}))
     with socket.socket() as free:
