@@ -1,0 +1,67 @@
+"""An operator uploads a file of readings and sees row by row what is wrong with it."""
+
+import io
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from backend.base.clock import SHANGHAI
+from backend.base.db import db
+from backend.metering.models import Reading
+from tests import builders
+from tests.builders import NOON
+from tests.console.conftest import token_in
+
+AT = (NOON - timedelta(hours=3)).astimezone(SHANGHAI).strftime("%Y-%m-%d %H:%M")
+HEAD = "表地址,抄表时间,读数,单位\n"
+
+
+@pytest.fixture
+def water(app):
+    house = builders.make_building()
+    return builders.make_meter(house, builders.make_household(house), "water", address="4711")
+
+
+def upload(client, text, do, name="十一月.csv"):
+    token = token_in(client.get("/console/import").text)
+    file = (io.BytesIO(text.encode()), name)
+    return client.post("/console/import", data={"csrf_token": token, "file": file, "do": do})
+
+
+def stored():
+    found = list(db.session.scalars(sa.select(Reading.register)))
+    db.session.rollback()  # a table that is being looked at gets no new partition
+    return found
+
+
+def test_a_checked_file_is_not_stored_until_it_is_taken_in(sign_in, water):
+    client = sign_in("operator")
+    checked = upload(client, f"{HEAD}4711,{AT},1.5,m3\n", "check")
+    assert "检查通过，尚未入库" in checked.text and stored() == []
+    done = upload(client, f"{HEAD}4711,{AT},1.5,m3\n", "store")
+    assert done.status_code == 200 and "导入 1 条" in done.text
+    assert stored() == [1500]
+
+
+def test_every_bad_row_is_shown_with_its_line_and_reason_and_none_is_stored(sign_in, water):
+    text = f"{HEAD}4711,{AT},1.5,m3\n4711,{AT},x,m3\n<b>1</b>,{AT},1,m3\n"
+    answer = upload(sign_in("operator"), text, "store")
+    assert answer.status_code == 422
+    assert "第 3 行" in answer.text and "读数不是数字。" in answer.text
+    assert "第 4 行" in answer.text and "没有这块表" in answer.text
+    assert "<b>1</b>" not in answer.text and stored() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "said"),
+    [("", "x.csv", "表头缺少"), ("", "", "请先选择文件。"), ("PK\x03\x04", "x.xlsx", "无法读取")],
+)
+def test_a_file_that_is_none_is_refused_in_plain_words(sign_in, text, name, said):
+    answer = upload(sign_in("operator"), text, "store", name)
+    assert answer.status_code == 422 and said in answer.text
+
+
+def test_only_operators_import(sign_in, app):
+    for role in ("finance", "manager", "reader"):
+        assert sign_in(role).get("/console/import").status_code == 403
