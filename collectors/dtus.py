@@ -28,6 +28,10 @@ KEPT, KEPT_PER_S = 100, 0.2  # refusals kept and logged; the rest is counted
 Queue = asyncio.Queue[tuple[int, datetime, Outcome]]
 
 
+class NoDtus(Exception):
+    """No DTU can dial in; the message says why, in one line."""
+
+
 class Dtus:
     """Links for buses named dtu://<id>; readings and refusals go to `outcomes`.
 
@@ -52,9 +56,12 @@ class Dtus:
         self._kept = Allowance(KEPT, KEPT_PER_S)
 
     async def start(self) -> None:
-        """Listen, unless the port is 0. Raises OSError where it is taken."""
+        """Listen, unless the port is 0. Raises NoDtus where it is taken."""
         if self._is_on:
-            await self.listener.start()
+            try:
+                await self.listener.start()
+            except OSError as error:
+                raise NoDtus(error.strerror or str(error)) from error
             log.info("DTUs may dial in", extra={"port": self.listener.port})
 
     async def stop(self) -> None:

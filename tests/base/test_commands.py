@@ -64,6 +64,17 @@ def test_a_port_in_use_is_one_line_before_anything_else_happens(tmp_path):
     assert not (tmp_path / "pg").exists()
 
 
+def test_a_taken_port_for_modems_is_one_line_too(database, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        said = one_line(
+            nuan("collect", DATABASE_URL=database, NUAN_DTU_PORT=port, NUAN_VAR_DIR=str(tmp_path))
+        )
+    assert "NUAN_DTU_PORT" in said
+
+
 def test_the_demonstration_refuses_production(tmp_path):
     assert "NUAN_" in one_line(nuan("demo", NUAN_ENV="production", NUAN_VAR_DIR=str(tmp_path)))
 
