@@ -55,6 +55,21 @@ def test_the_page_refreshes_itself_while_it_runs_and_names_who_is_silent(op, hou
     assert house.meters[1].address not in live
 
 
+def test_a_run_that_ends_while_it_is_watched_takes_its_cancel_button_away(op, house):
+    path = started(op, f"building:{house.id}")
+    watching = {"HX-Request": "true"}
+    assert "run-act" not in op.get(f"{path}/live", headers=watching).text
+    for meter in house.meters:
+        (claim,) = runs.take([meter.bus_id], builders.NOON)
+        runs.settle([runs.Settled(claim, "")], builders.NOON)
+    runs.sweep(builders.NOON)
+    db.session.commit()
+    assert (
+        '<div id="run-act" hx-swap-oob="true"></div>'
+        in op.get(f"{path}/live", headers=watching).text
+    )
+
+
 def test_a_cancelled_run_says_so_and_refreshes_no_more(op, house):
     path = started(op, f"building:{house.id}")
     assert post(op, f"{path}/cancel", at=path).status_code == 303
