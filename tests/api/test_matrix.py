@@ -96,6 +96,8 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", f"/console/meters/{I}meter_id>/valve"): OPERATOR_FORM,
     ("POST", f"/console/commands/{I}command_id>/approve"): DISPATCH_FORM,
     ("POST", f"/console/commands/{I}command_id>/withdraw"): DISPATCH_FORM,
+    ("GET", "/console/import"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 200, 403),
+    ("POST", "/console/import"): OPERATOR_FORM,
     # Last, because the owner's household is bound no more after it.
     ("DELETE", f"/api/v1/me/households/{I}household_id>"): (401, 204, 404, 403, 403, 403, 403),
 }
