@@ -216,6 +216,8 @@ def test_large_text_makes_every_page_larger_and_stays(
     h5.front(page, "nav-mine").tap()
     h5.front(page, "large-text").tap()
     page.reload()
+    # uni-app's router is not there yet for somebody who goes back while the page is loading.
+    expect(h5.front(page, "large-text")).to_be_visible()
     page.go_back()
     assert size_of(page, "home-owed") >= 1.2 * before
     h5.fits(page)
