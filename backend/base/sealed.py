@@ -60,13 +60,3 @@ def _current() -> Seal:
 def same_text(a: str, b: str) -> bool:
     """Compare without telling by time how much was right."""
     return hmac.compare_digest(a.encode(), b.encode())
-
-
-def mask_name(name: str) -> str:
-    """张三丰 -> 张**, for logs and lists."""
-    return name[:1] + "*" * max(len(name) - 1, 1)
-
-
-def mask_phone(phone: str) -> str:
-    """13812345678 -> 138****5678."""
-    return phone[:3] + "****" + phone[-4:] if len(phone) >= 8 else "****"

@@ -276,27 +276,6 @@ def apply_payment(bill_id: int, amount_fen: int, at: datetime) -> bool:
     return bool(done.rowcount == 1)  # type: ignore[attr-defined]
 
 
-def undo_payment(bill_id: int, amount_fen: int) -> bool:
-    """Take a refunded payment off a bill; False where that much was not paid."""
-    done = db.session.execute(
-        sa.update(Bill)
-        .where(Bill.id == bill_id, Bill.state != "reversed", Bill.paid_fen >= amount_fen)
-        .values(paid_fen=Bill.paid_fen - amount_fen, state="issued", paid_at=None)
-        .execution_options(synchronize_session="fetch")
-    )
-    return bool(done.rowcount == 1)  # type: ignore[attr-defined]
-
-
-def owed(household_ids: Sequence[int]) -> dict[int, int]:
-    """household id -> fen still owed on issued bills."""
-    rows = db.session.execute(
-        sa.select(Bill.household_id, sa.func.sum(Bill.amount_fen - Bill.paid_fen))
-        .where(Bill.household_id.in_(household_ids), Bill.state == "issued")
-        .group_by(Bill.household_id)
-    )
-    return {household_id: int(fen) for household_id, fen in rows}
-
-
 def upsert_tariff(**values: Any) -> Tariff:
     """A tariff version by (utility, class, effective_from); a version in use keeps its prices."""
     insert = pg.insert(Tariff).values(**values)

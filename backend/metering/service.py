@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from backend.archive.models import Meter
 from backend.base.clock import month_start
 from backend.base.db import db
 from backend.base.errors import Problem
@@ -187,12 +186,3 @@ SELECT DISTINCT ON (meter_id) meter_id, at, code
 ON CONFLICT (meter_id) DO UPDATE SET
     last_error_at = excluded.last_error_at, last_error = excluded.last_error
 """)
-
-
-def live_meters(bus_id: int) -> Sequence[Meter]:
-    """The meters in service on a bus, by address."""
-    return db.session.scalars(
-        sa.select(Meter)
-        .where(Meter.bus_id == bus_id, Meter.removed_on.is_(None))
-        .order_by(Meter.protocol, Meter.address)
-    ).all()

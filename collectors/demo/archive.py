@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -221,8 +220,3 @@ def _residents(flats: dict[str, dict[str, Household]], template: str) -> None:
         household = flats[person.building][person.flat]
         db.session.add(Binding(resident_id=resident.id, household_id=household.id))
         db.session.add(Subscription(resident_id=resident.id, template=template, remaining=3))
-
-
-def households() -> Sequence[Household]:
-    """Every flat of the town."""
-    return db.session.scalars(sa.select(Household).order_by(Household.id)).all()
