@@ -13,9 +13,9 @@ from prometheus_client import Counter
 from backend.base.clock import Clock
 from collectors.dialects import ANSWERED, Dialect, Target, dialect_for
 from collectors.frames import FrameError
-from collectors.links import Link
+from collectors.links import Link, link_of
 from collectors.links.dtu import PUSH, Allowance, DtuListener, Unasked
-from collectors.reading import Asked, Outcome, Refusal, link_of
+from collectors.reading import Asked, Outcome, Refusal
 from collectors.session import Read
 
 log = logging.getLogger("nuan.dtu")

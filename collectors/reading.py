@@ -6,13 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from urllib.parse import parse_qs, urlsplit
 
 from backend.archive.models import Meter
 from backend.metering import service
 from backend.metering.service import NewReading
 from collectors.frames.cjt188_profiles import ROOM_SENSOR_TYPE
-from collectors.links import SerialLink, TcpLink
 from collectors.session import Failed, Read, Session, Target
 
 # What a CJ/T 188 meter of a kind is asked with (T, §5.3.2).
@@ -107,19 +105,6 @@ def _reading(asked: Asked, read: Read) -> NewReading:
         room_cdeg=values.get("room_cdeg"),
         frame=read.raw,
     )
-
-
-def link_of(address: str) -> TcpLink | SerialLink:
-    """The link a bus's address names: tcp://host:port or serial:///dev/ttyS0?baud=2400.
-
-    Raises ValueError for anything else.
-    """
-    parts = urlsplit(address)
-    if parts.scheme == "tcp" and parts.hostname and parts.port:
-        return TcpLink(parts.hostname, parts.port)
-    if parts.scheme == "serial" and parts.path:
-        return SerialLink(parts.path, baud=int(parse_qs(parts.query).get("baud", ["2400"])[0]))
-    raise ValueError(f"no link is called {address!r}: tcp://host:port or serial:///dev/name")
 
 
 async def read_all(session: Session, meters: Sequence[Asked], bus_id: int | None = None) -> Outcome:

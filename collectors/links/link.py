@@ -58,14 +58,14 @@ class BufferedLink(asyncio.Protocol):
     dead serial server costs its own meters a quick failure and nobody else anything.
     """
 
-    def __init__(self, name: str, *, connect_timeout_s: float = 5.0):
+    def __init__(self, name: str, *, echo: str = "auto", connect_timeout_s: float = 5.0):
         self.name = name
         self.counters = Counters()
         self._connect_timeout_s = connect_timeout_s
         self._transport: asyncio.WriteTransport | None = None
         self._buffer = bytearray()
         self._waiter: asyncio.Future[None] | None = None
-        self._echo = EchoStripper()
+        self._echo = EchoStripper(echo)
         self._failures = 0
         self._retry_at = 0.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import serial
 import serial_asyncio_fast
 
 from collectors.links.link import BufferedLink
@@ -11,19 +12,35 @@ from collectors.links.link import BufferedLink
 
 class SerialLink(BufferedLink):
     """Bytes over a serial port: 2,400 baud, 8 data bits, even parity, one stop bit unless told
-    otherwise (CJ/T 188 §5.2 and EN 13757-2 §4.4 agree on it)."""
+    otherwise (CJ/T 188 §5.2 and EN 13757-2 §4.4 agree on it).  The port is ours alone while open:
+    two processes asking over one wire would hear each other's answers."""
 
     def __init__(
-        self, device: str, *, baud: int = 2400, parity: str = "E", connect_timeout_s: float = 5.0
+        self,
+        device: str,
+        *,
+        baud: int = 2400,
+        bits: int = 8,
+        parity: str = "E",
+        stop: float = 1,
+        echo: str = "auto",
+        connect_timeout_s: float = 5.0,
     ):
-        super().__init__(f"serial {device}", connect_timeout_s=connect_timeout_s)
-        self.device, self.baud, self.parity = device, baud, parity
+        super().__init__(f"serial {device}", echo=echo, connect_timeout_s=connect_timeout_s)
+        self.device, self.baud, self.bits = device, baud, bits
+        self.parity, self.stop = parity, stop
 
     async def _open(self) -> None:
-        await serial_asyncio_fast.create_serial_connection(
-            asyncio.get_running_loop(),
-            lambda: self,
-            self.device,
-            baudrate=self.baud,
-            parity=self.parity,
-        )
+        try:
+            await serial_asyncio_fast.create_serial_connection(
+                asyncio.get_running_loop(),
+                lambda: self,
+                self.device,
+                baudrate=self.baud,
+                bytesize=self.bits,
+                parity=self.parity,
+                stopbits=self.stop,
+                exclusive=True,
+            )
+        except (ValueError, serial.SerialException) as error:  # settings the port does not have
+            raise OSError(str(error)) from error

@@ -17,7 +17,7 @@ from backend.base.db import db
 from backend.metering.models import MeterState, Reading, RefusedFrame
 from collectors.collector import Collector
 from collectors.demo import archive
-from collectors.reading import link_of
+from collectors.links import link_of
 from collectors.simulator.demo import demo_town
 from collectors.simulator.faults import Fault, FaultPlan
 from collectors.simulator.town import SimulatedTown

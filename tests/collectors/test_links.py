@@ -2,11 +2,14 @@
 
 import asyncio
 import os
+import socket
+import termios
 import tty
+from contextlib import asynccontextmanager
 
 import pytest
 
-from collectors.links import LinkDown, SerialLink, TcpLink
+from collectors.links import LinkDown, SerialLink, TcpLink, link_of
 from collectors.links.echo import EchoStripper
 
 
@@ -53,6 +56,45 @@ class TestEchoStripper:
         echo.expect(b"\x68\x16")
         assert echo.feed(b"\x68") == b""
         assert echo.release() == b"\x68"
+
+    def test_a_wire_without_echo_gives_out_the_question_again(self):
+        echo = EchoStripper("0")
+        echo.expect(b"\x68\x16")
+        assert echo.feed(b"\x68\x16") == b"\x68\x16"
+
+    def test_a_wire_that_always_echoes_loses_as_many_bytes_as_were_sent(self):
+        echo = EchoStripper("1")
+        echo.expect(b"\x68\x20\x16")
+        assert echo.feed(b"\x68\xff") == b""  # a collision has changed one
+        assert echo.feed(b"\x16\xe5") == b"\xe5"
+        assert echo.stripped == 1
+        echo.expect(b"\x68\x20\x16")
+        assert echo.feed(b"\x68") == b""
+        assert echo.release() == b""
+
+
+class TestNames:
+    def test_a_serial_port_is_2400_8e1_unless_its_address_says_otherwise(self):
+        plain = link_of("serial:///dev/ttyS0")
+        assert (plain.baud, plain.bits, plain.parity, plain.stop) == (2400, 8, "E", 1)
+        told = link_of("serial:///dev/ttyS0?baud=9600&parity=N&stop=2&bits=7&echo=1")
+        assert (told.baud, told.bits, told.parity, told.stop) == (9600, 7, "N", 2)
+        assert told.name == "serial /dev/ttyS0"
+
+    @pytest.mark.parametrize(
+        ("address", "what"),
+        [
+            ("serial:///dev/ttyS0?baud=2401", "baud=2401 is none of"),
+            ("serial:///dev/ttyS0?parity=even", "parity=even is none of N, E, O, M, S"),
+            ("serial:///dev/ttyS0?speed=2400", "no option 'speed'"),
+            ("tcp://10.0.0.1:7001?baud=2400", "no option 'baud'"),
+            ("tcp://10.0.0.1:7001?echo=yes", "echo=yes is none of auto, 0, 1"),
+            ("tcp://10.0.0.1", "no link is called"),
+        ],
+    )
+    def test_an_address_that_is_wrong_says_what(self, address, what):
+        with pytest.raises(ValueError, match=what):
+            link_of(address)
 
 
 class TestTcp:
@@ -150,26 +192,90 @@ class TestTcp:
         with pytest.raises(LinkDown, match=r"next try in [01]\.\d s"):
             await link.connect()
 
+    async def test_a_server_that_loses_its_power_is_noticed_by_the_kernel(self, server):
+        port, handle = server
+        handle(lambda reader, writer: reader.read())
+        link = TcpLink("127.0.0.1", port)
+        await link.connect()
+        wire = link._transport.get_extra_info("socket")
+        assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+        await link.close()
+
+    async def test_an_echo_server_and_one_without_are_told_apart_by_the_address(self, server):
+        port, handle = server
+
+        async def mirror(reader, writer):
+            writer.write(await reader.readexactly(2))
+            await reader.read()
+
+        for echo, heard in (("0", b"\x01\x02"), ("1", b"")):
+            handle(mirror)
+            link = link_of(f"tcp://127.0.0.1:{port}?echo={echo}")
+            await link.connect()
+            await link.write(b"\x01\x02")
+            assert await link.read(0.3) == heard
+            await link.close()
+
+
+@asynccontextmanager
+async def terminal(query=""):
+    """A serial link over a pseudo-terminal: (the meters' end, the link, the wire's end)."""
+    meter, wire = os.openpty()
+    tty.setraw(meter)
+    tty.setraw(wire)
+    link = link_of(f"serial://{os.ttyname(wire)}?parity=N{query}")  # a terminal has no parity
+    try:
+        await link.connect()
+        yield meter, link, wire
+    finally:
+        await link.close()
+        await asyncio.sleep(0.05)
+        os.close(meter)
+        os.close(wire)
+
 
 class TestSerial:
     async def test_bytes_go_both_ways_over_a_terminal(self):
-        meter, wire = os.openpty()
-        tty.setraw(meter)
-        tty.setraw(wire)
-        link = SerialLink(os.ttyname(wire), parity="N")
-        try:
-            await link.connect()
+        async with terminal() as (meter, link, _wire):
             await link.write(b"\x68\x16")
             await asyncio.sleep(0.05)
             assert os.read(meter, 10) == b"\x68\x16"
             os.write(meter, b"\x68\x16\xe5")
             assert await link.read(1.0) == b"\xe5"
             assert link.counters.echoes == 1
-        finally:
-            await link.close()
-            await asyncio.sleep(0.05)
-            os.close(meter)
-            os.close(wire)
+
+    async def test_the_port_is_set_as_the_address_says(self):
+        async with terminal("&baud=9600&stop=2") as (_meter, _link, wire):
+            _, _, flags, _, speed_in, speed_out, _ = termios.tcgetattr(wire)
+            assert speed_in == speed_out == termios.B9600
+            assert flags & termios.CSTOPB and flags & termios.CSIZE == termios.CS8
+            assert not flags & termios.PARENB
+
+    async def test_a_converter_that_garbles_its_echo_is_told_by_the_address(self):
+        async with terminal("&echo=1") as (meter, link, _wire):
+            await link.write(b"\x68\x20\x16")
+            os.write(meter, b"\x68\xa0\x16\xe5")
+            assert await link.read(1.0) == b"\xe5"
+
+    async def test_two_links_do_not_share_a_port(self):
+        async with terminal() as (_meter, link, _wire):
+            second = SerialLink(link.device, parity="N")
+            with pytest.raises(LinkDown, match="can not be opened"):
+                await second.connect()
+
+    async def test_a_port_that_is_pulled_out_is_down_and_comes_back(self):
+        async with terminal() as (meter, link, wire):
+            os.dup2(os.open(os.devnull, os.O_RDWR), meter)  # the adapter's end goes away
+            with pytest.raises(LinkDown, match="closed by the other side"):
+                await link.read(2.0)
+            meter_now, wire_now = os.openpty()
+            tty.setraw(wire_now)
+            link.device = os.ttyname(wire_now)
+            await link.connect()
+            assert link.is_connected
+            os.close(meter_now)
+            os.close(wire_now)
 
     async def test_a_port_that_is_not_there_is_down(self):
         link = SerialLink("/dev/ttyNONE0")
