@@ -265,7 +265,7 @@ class TestSerial:
                 await second.connect()
 
     async def test_a_port_that_is_pulled_out_is_down_and_comes_back(self):
-        async with terminal() as (meter, link, wire):
+        async with terminal() as (meter, link, _wire):
             os.dup2(os.open(os.devnull, os.O_RDWR), meter)  # the adapter's end goes away
             with pytest.raises(LinkDown, match="closed by the other side"):
                 await link.read(2.0)
