@@ -11,8 +11,9 @@ from flask import Flask, current_app
 from backend.base.errors import Problem
 from backend.config import SettingError, Settings
 from payments.channel import PaymentChannel
-from payments.statement import Statement, parse_wechat_tradebill
+from payments.statement import Statement
 from payments.wechat import WeChatPay, WeChatPayConfig
+from payments.wechat_statement import parse_wechat_tradebill
 
 CHANNELS = ("wechat",)
 

@@ -9,12 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payments.sandbox.tradebill import BillRow, write_tradebill
-from payments.statement import (
-    RowKind,
-    StatementError,
-    fen_from_yuan,
-    parse_wechat_tradebill,
-)
+from payments.statement import RowKind, StatementError, fen_from_yuan
+from payments.wechat_statement import parse_wechat_tradebill
 
 MCHID = "1900000109"
 
