@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta, timezone
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from payments import wechat_crypto, wechat_errors, wechat_fields
+from payments import wechat_crypto, wechat_fields
 from payments.channel import (
     ChannelError,
     ClientPay,
@@ -28,8 +28,9 @@ from payments.channel import (
     TradeState,
     TradeStatus,
 )
+from payments.http import MAX_FILE_BYTES, malformed
 from payments.wechat_fields import FieldError
-from payments.wechat_transport import MAX_FILE_BYTES, Clock, Transport, WeChatPayConfig
+from payments.wechat_transport import Clock, Transport, WeChatPayConfig
 
 __all__ = ["WeChatPay", "WeChatPayConfig"]
 
@@ -95,7 +96,7 @@ class WeChatPay:
             lambda: wechat_fields.trade_state(answer, self._config.mchid, self._config.appid)
         )
         if state.out_trade_no != out_trade_no:
-            raise wechat_errors.malformed("the answer is about another order")
+            raise malformed("the answer is about another order")
         return state
 
     def close(self, out_trade_no: str) -> None:
@@ -128,7 +129,7 @@ class WeChatPay:
         answer = self._transport.call("GET", target)
         state = _sense(lambda: wechat_fields.refund_state(answer))
         if state.out_refund_no != out_refund_no:
-            raise wechat_errors.malformed("the answer is about another refund")
+            raise malformed("the answer is about another refund")
         return state
 
     def refresh_certificates(self) -> int:
@@ -160,7 +161,7 @@ class WeChatPay:
         expected = _sense(lambda: wechat_fields.text(answer, "hash_value"))
         data = _unzipped(self._transport.download(url))
         if answer.get("hash_type") != "SHA1":
-            raise wechat_errors.malformed("the statement's hash is not SHA1")
+            raise malformed("the statement's hash is not SHA1")
         if hashlib.sha1(data, usedforsecurity=False).hexdigest() != expected.lower():
             raise _damaged("the statement's SHA-1 does not fit")
         return data
@@ -212,7 +213,7 @@ class WeChatPay:
             state = self.query_refund(request.out_refund_no)
         asked = (request.out_trade_no, request.out_refund_no, request.refund_fen)
         if (state.out_trade_no, state.out_refund_no, state.refund_fen) != asked:
-            raise wechat_errors.malformed("the answer is about another refund")
+            raise malformed("the answer is about another refund")
         return state
 
     def _open_notice(self, raw_body: bytes) -> Notice:
@@ -255,7 +256,7 @@ def _sense(read: Callable[[], T]) -> T:
     try:
         return read()
     except FieldError as error:
-        raise wechat_errors.malformed(f"{error.code}: {error.reason}") from error
+        raise malformed(f"{error.code}: {error.reason}") from error
 
 
 def _notice_object(raw: bytes, what: str) -> dict[str, Any]:
@@ -277,7 +278,7 @@ def _unzipped(data: bytes) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise _damaged("the statement's gzip is broken") from error
     if len(plain) > MAX_FILE_BYTES:
-        raise wechat_errors.malformed("the statement is too long unzipped")
+        raise malformed("the statement is too long unzipped")
     return plain
 
 

@@ -3,8 +3,8 @@
 import json
 
 from payments.channel import ChannelError
+from payments.http import RETRY_S
 
-_RETRY_S = 5
 _RATE_S = 30
 _STATEMENT_S = 600
 
@@ -33,9 +33,9 @@ _KNOWN: dict[str, tuple[str, int | None]] = {
     "FREQUENCY_LIMITED": ("rate_limited", _RATE_S),
     "FREQUENCY_LIMIT_EXCEED": ("rate_limited", _RATE_S),
     "RATELIMIT_EXCEEDED": ("rate_limited", _RATE_S),
-    "SYSTEM_ERROR": ("busy", _RETRY_S),
-    "SYSTEMERROR": ("busy", _RETRY_S),
-    "BANK_ERROR": ("busy", _RETRY_S),
+    "SYSTEM_ERROR": ("busy", RETRY_S),
+    "SYSTEMERROR": ("busy", RETRY_S),
+    "BANK_ERROR": ("busy", RETRY_S),
 }
 
 
@@ -47,27 +47,6 @@ def error_from_answer(status: int, body: bytes, retry_after: str | None) -> Chan
         wait_s = min(int(retry_after), 3600)
     text = f"HTTP {status} {theirs} {message}".strip()
     return ChannelError(code, text, permanent=wait_s is None, retry_after_s=wait_s)
-
-
-def timeout() -> ChannelError:
-    """Return the error of a call with no answer in time: what became of it is unknown."""
-    return ChannelError("timeout", "no answer in time", permanent=False, retry_after_s=_RETRY_S)
-
-
-def network(reason: str) -> ChannelError:
-    """Return the error of a call whose connection failed or broke."""
-    return ChannelError("network", reason, permanent=False, retry_after_s=_RETRY_S)
-
-
-def unverified(reason: str) -> ChannelError:
-    """Return the error of an answer that is not provably the platform's: query, never recreate."""
-    message = f"the answer does not verify: {reason}"
-    return ChannelError("answer_unverified", message, permanent=False, retry_after_s=_RETRY_S)
-
-
-def malformed(reason: str) -> ChannelError:
-    """Return the error of an answer that verifies and yet makes no sense: a person must look."""
-    return ChannelError("answer_malformed", reason, permanent=True)
 
 
 def _read(body: bytes) -> tuple[str, str]:
@@ -84,5 +63,5 @@ def _by_status(status: int) -> tuple[str, int | None]:
     if status == 429:
         return "rate_limited", _RATE_S
     if status >= 500:
-        return "busy", _RETRY_S
+        return "busy", RETRY_S
     return "refused", None

@@ -13,12 +13,9 @@ from requests.auth import AuthBase
 
 from payments import wechat_crypto, wechat_errors
 from payments.channel import ChannelError
+from payments.http import MAX_ANSWER_BYTES, MAX_FILE_BYTES, Answer, Http, malformed, unverified
 from payments.wechat_crypto import PlatformKeys, Untrusted
 
-CONNECT_TIMEOUT_S = 3
-READ_TIMEOUT_S = 8
-MAX_ANSWER_BYTES = 1 << 20
-MAX_FILE_BYTES = 512 << 20
 # Notices with an unknown serial are free to send, so they may cost us one request in this long.
 CERTIFICATE_REFRESH_GAP_S = 300
 
@@ -50,20 +47,6 @@ class WeChatPayConfig:
             raise ValueError("a public key's id must begin with PUB_KEY_ID_")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer, its body as raw bytes."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def ok(self) -> bool:
-        """Whether the status is 2xx."""
-        return 200 <= self.status < 300
-
-
 class _Signature(AuthBase):
     """Signs exactly the bytes that leave; as an auth object it also keeps a netrc file out."""
 
@@ -89,7 +72,7 @@ class Transport:
         self._keys = PlatformKeys(
             {key: wechat_crypto.load_public_key(pem) for key, pem in config.public_keys.items()}
         )
-        self._session = requests.Session()
+        self._http = Http()
         self._refresh_lock = threading.Lock()
         self._refreshed_at: datetime | None = None
 
@@ -148,13 +131,13 @@ class Transport:
         try:
             wechat_crypto.verify_signed(keys, answer.headers, answer.body, self.clock())
         except Untrusted as refusal:
-            raise wechat_errors.unverified(refusal.reason) from refusal
+            raise unverified(refusal.reason) from refusal
         self._keys = keys
         return len(found)
 
     def close_connections(self) -> None:
         """Let go of the kept-alive connections."""
-        self._session.close()
+        self._http.close()
 
     def _verify_answer(self, answer: Answer) -> None:
         """Refuse an unverified 2xx; an error may come unsigned (401), but not badly signed."""
@@ -163,33 +146,19 @@ class Transport:
         try:
             self.verify(answer.headers, answer.body, self.clock())
         except Untrusted as refusal:
-            raise wechat_errors.unverified(f"{refusal.code}: {refusal.reason}") from refusal
+            raise unverified(f"{refusal.code}: {refusal.reason}") from refusal
 
     def _exchange(
         self, method: str, url: str, payload: Mapping[str, Any] | None, limit: int
     ) -> Answer:
-        try:
-            with self._session.request(
-                method,
-                url,
-                data=_encode(payload),
-                headers=self._headers(),
-                auth=_Signature(self),
-                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                return Answer(response.status_code, response.headers, _read(response, limit))
-        except requests.Timeout as error:
-            raise wechat_errors.timeout() from error
-        except requests.RequestException as error:
-            raise wechat_errors.network(type(error).__name__) from error
+        return self._http.exchange(
+            method, url, _encode(payload), self._headers(), auth=_Signature(self), limit=limit
+        )
 
     def _headers(self) -> dict[str, str]:
         headers = {
             "Accept": "application/json",
             "Content-Type": "application/json",
-            "User-Agent": "nuan-payments",
         }
         # Naming our public key makes the platform sign its answer with that one.
         if self.config.public_keys:
@@ -228,9 +197,9 @@ class Transport:
                 certificate = x509.load_pem_x509_certificate(pem)
                 found[wechat_crypto.certificate_serial(certificate)] = certificate
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise wechat_errors.malformed("the list of certificates is broken") from error
+            raise malformed("the list of certificates is broken") from error
         except wechat_crypto.UndecryptableError as error:
-            raise wechat_errors.unverified(str(error)) from error
+            raise unverified(str(error)) from error
         return found
 
 
@@ -240,20 +209,11 @@ def _encode(payload: Mapping[str, Any] | None) -> bytes | None:
     return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _read(response: requests.Response, limit: int) -> bytes:
-    body = bytearray()
-    for chunk in response.iter_content(1 << 16):
-        body += chunk
-        if len(body) > limit:
-            raise wechat_errors.malformed(f"the answer is longer than {limit} bytes")
-    return bytes(body)
-
-
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise wechat_errors.malformed("the answer is not JSON") from error
+        raise malformed("the answer is not JSON") from error
     if not isinstance(answer, dict):
-        raise wechat_errors.malformed("the answer is not a JSON object")
+        raise malformed("the answer is not a JSON object")
     return answer

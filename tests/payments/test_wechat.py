@@ -264,7 +264,7 @@ def test_errors_say_whether_asking_again_helps(channel, order_behaviour, params,
 def test_a_platform_that_does_not_answer_in_time_is_a_passing_error(
     channel, order_behaviour, monkeypatch
 ):
-    monkeypatch.setattr("payments.wechat_transport.READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("payments.http.READ_TIMEOUT_S", 0.2)
     order_behaviour("answer", "slow", match="query", params={"delay_s": 1.0})
     with pytest.raises(ChannelError) as error:
         channel.query("NEVER-WAS-1")
