@@ -1,32 +1,23 @@
-"""The link to one DTU: a `BufferedLink` whose socket comes to us and may be replaced."""
+"""The link to one DTU: a `DialledLink` that tells the meters' bytes from the modem's own."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
+from collectors.links.dialled import DialledLink, Home
 from collectors.links.dtu_stream import Stripper, is_heartbeat
-from collectors.links.link import BufferedLink
 
 HOLD_S = 0.1  # how long the beginning of a heartbeat waits for its end
 PUSH_QUIET_S = 0.3  # a pause this long ends what came unasked
 PUSH_LIMIT = 1024  # bytes; what came unasked is handed on when it reaches this
 
 
-class Home(Protocol):
-    """What a link wants of its listener: its place among the known DTUs, and it back again."""
-
-    def claim(self, link: DtuLink) -> None: ...
-
-    def forget(self, link: DtuLink) -> None: ...
-
-
-class DtuLink(BufferedLink):
+class DtuLink(DialledLink):
     """Bytes to and from the bus behind the DTU of that id, over whichever socket it dials with.
 
-    A `connect` waits up to connect_timeout_s for the DTU to dial in.  Bytes within answer_s of a
-    question are the session's; later ones came unasked and go to `on_push`, heartbeats apart.
+    Bytes within answer_s of a question are the session's; later ones came unasked and go to
+    `on_push`, heartbeats apart.
     """
 
     def __init__(
@@ -38,14 +29,10 @@ class DtuLink(BufferedLink):
         answer_s: float = 5.0,
         connect_timeout_s: float = 5.0,
     ):
-        # The wait below ends first, and says better what is missing.
-        super().__init__(f"dtu {device_id}", connect_timeout_s=connect_timeout_s + 1)
-        self._dial_timeout_s = connect_timeout_s
-        self.device_id = device_id
+        super().__init__(home, device_id, f"dtu {device_id}", connect_timeout_s=connect_timeout_s)
         self.heartbeats = 0
-        self._home, self._on_push, self._answer_s = home, on_push, answer_s
+        self._on_push, self._answer_s = on_push, answer_s
         self._stripper = Stripper(device_id, device_id.encode())
-        self._dialled: asyncio.Future[None] | None = None
         self._asked_until = 0.0
         self._unasked = bytearray()
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -53,28 +40,8 @@ class DtuLink(BufferedLink):
     # The listener's side ------------------------------------------------------------------
 
     def attach(self, transport: asyncio.Transport, raw: bytes) -> None:
-        """Speak through this socket from now on; one that was there before is hung up."""
-        before = self._transport
-        if before is not None:
-            self.connection_lost(None)
-            before.abort()
         self._stripper = Stripper(self.device_id, raw)
-        self._buffer.clear()
-        self._failures, self._retry_at = 0, 0.0
-        self.connection_made(transport)
-        if self._dialled is None:
-            self.counters.connects += 1  # else `connect` counts it
-        elif not self._dialled.done():
-            self._dialled.set_result(None)
-
-    def is_over(self, transport: asyncio.Transport | None) -> bool:
-        """Whether this socket is the one in use, and not one that was replaced."""
-        return transport is not None and transport is self._transport
-
-    def detach(self, transport: asyncio.Transport) -> None:
-        """A socket is gone; of interest only where it is the one in use."""
-        if self.is_over(transport):
-            self.connection_lost(None)
+        super().attach(transport, raw)
 
     def heard(self, packet: bytes) -> None:
         """Take a packet of the DTU's."""
@@ -114,17 +81,6 @@ class DtuLink(BufferedLink):
 
     # The session's side -------------------------------------------------------------------
 
-    async def _open(self) -> None:
-        """Wait until the DTU dials in. Raises TimeoutError where it does not."""
-        self._home.claim(self)
-        self._dialled = asyncio.get_running_loop().create_future()
-        try:
-            await asyncio.wait((self._dialled,), timeout=self._dial_timeout_s)
-            if not self._dialled.done():
-                raise TimeoutError("it has not dialled in")
-        finally:
-            self._dialled = None
-
     async def write(self, data: bytes) -> None:
         await super().write(data)
         self._asked_until = asyncio.get_running_loop().time() + self._answer_s
@@ -134,5 +90,4 @@ class DtuLink(BufferedLink):
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        self._home.forget(self)
         await super().close()
