@@ -1,42 +1,52 @@
-"""What the web tier has asked for, done on the collector's buses: items of runs, orders to valves.
+"""What the web tier has asked for, done on the collector's buses: orders to valves, runs, jobs.
 
-Every POLL_S each idle bus is looked after by one task: first an order, then due items.  What is
-taken is taken under a lease in the database, so a collector that dies gives it back by dying.
+Every POLL_S each idle bus is looked after by one task: first an order, then due items.  A job on
+the whole bus (`collectors.bus_jobs`) has a task beside it and gives way between conversations.
+What is taken is taken under a lease in the database, so a collector that dies gives it back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from typing import Any
 
-import psycopg
 import sqlalchemy as sa
 from flask import Flask
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from backend.archive.models import Meter
 from backend.base.clock import Clock
 from backend.base.db import db
-from backend.metering import commands, runs
+from backend.metering import bus_jobs, commands, runs
+from backend.metering.bus_jobs import Job
 from backend.metering.commands import Order
 from backend.metering.models import Reading
 from backend.metering.runs import Claim, Settled
+from collectors.bus_jobs import carry_out
 from collectors.dialects import REFUSED, valve_is_open
 from collectors.reading import Asked, Outcome, store
 from collectors.session import BAD_TARGET, LINK_DOWN, Failed, Read, Session
+from collectors.until_stored import AWAY, UntilStored
 
 log = logging.getLogger("nuan.orders")
 
 POLL_S = 1.0
 PLAN_EVERY = timedelta(seconds=30)
-FIRST_WAIT_S, LAST_WAIT_S = 0.5, 30.0
-
-AWAY = (OperationalError, InterfaceError, PoolTimeout, psycopg.OperationalError)
 Buses = Mapping[int, tuple[str, Session]]  # a collector's: bus id -> its link's name, its session
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What one look has taken, and the meters it is about."""
+
+    orders: list[Order]
+    claims: list[Claim]
+    jobs: list[Job]
+    meters: dict[int, Asked]
+    on_buses: dict[int, list[Asked]]
 
 
 class Orders:
@@ -45,7 +55,9 @@ class Orders:
     def __init__(self, app: Flask, clock: Clock, buses: Buses):
         self.app, self.clock, self.buses = app, clock, buses
         self._busy: dict[int, asyncio.Task[None]] = {}
-        self._stopping = asyncio.Event()
+        self._jobs: dict[int, asyncio.Task[None]] = {}
+        self._until_stored = UntilStored(app)
+        self._stopping = self._until_stored.stopping
         self._planned_at = clock.now() - PLAN_EVERY
         self._running: asyncio.Task[None] | None = None
 
@@ -58,7 +70,8 @@ class Orders:
         self._stopping.set()
         if self._running:
             await self._running
-        await asyncio.gather(*self._busy.values(), return_exceptions=True)
+        tasks = [*self._busy.values(), *self._jobs.values()]
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
@@ -68,41 +81,48 @@ class Orders:
                 log.warning("no orders: the database is away", extra={"why": str(error)})
             except Exception:
                 log.exception("looking for orders failed; trying again")
-            await self._pause(POLL_S)
-
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, but not through the order to stop."""
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            return
+            await self._until_stored.pause(POLL_S)
 
     async def _tick(self) -> None:
         idle = [bus_id for bus_id in self.buses if bus_id not in self._busy]
-        orders, claims, meters = await asyncio.to_thread(self._take, idle)
-        for bus_id in {o.bus_id for o in orders} | {c.bus_id for c in claims}:
-            mine = [o for o in orders if o.bus_id == bus_id]
-            held = [c for c in claims if c.bus_id == bus_id]
-            task = asyncio.create_task(self._work(bus_id, mine, held, meters))
-            self._busy[bus_id] = task
-            task.add_done_callback(partial(self._done, bus_id))
+        jobless = [bus_id for bus_id in self.buses if bus_id not in self._jobs]
+        taken = await asyncio.to_thread(self._take, idle, jobless)
+        for bus_id in {o.bus_id for o in taken.orders} | {c.bus_id for c in taken.claims}:
+            mine = [o for o in taken.orders if o.bus_id == bus_id]
+            held = [c for c in taken.claims if c.bus_id == bus_id]
+            self._begin(self._busy, bus_id, self._work(bus_id, mine, held, taken.meters))
+        for job in taken.jobs:
+            on_bus = taken.on_buses.get(job.bus_id, [])
+            self._begin(self._jobs, job.bus_id, self._do_job(job, on_bus))
 
-    def _done(self, bus_id: int, _task: asyncio.Task[None]) -> None:
-        del self._busy[bus_id]
+    def _begin(
+        self, tasks: dict[int, asyncio.Task[None]], bus_id: int, work: Coroutine[Any, Any, None]
+    ) -> None:
+        """A task of a bus, among its like until it ends."""
+        tasks[bus_id] = asyncio.create_task(work)
+        tasks[bus_id].add_done_callback(lambda _task: tasks.pop(bus_id))
 
-    def _take(self, idle: Sequence[int]) -> tuple[list[Order], list[Claim], dict[int, Asked]]:
+    def _take(self, idle: Sequence[int], jobless: Sequence[int]) -> _Taken:
         """Sweep, begin what is planned, and take what is due; committed before anything is sent."""
         now = self.clock.now()
         with self.app.app_context():
             self._look_after(now)
             orders, claims = commands.take(idle, now), runs.take(idle, now)
+            jobs = bus_jobs.take(jobless, now)
             meters = _meters({o.meter_id for o in orders} | {c.meter_id for c in claims})
+            on_buses = _on_buses({job.bus_id for job in jobs})
             db.session.commit()
-        return orders, claims, meters
+        return _Taken(orders, claims, jobs, meters, on_buses)
+
+    async def _do_job(self, job: Job, meters: Sequence[Asked]) -> None:
+        session = self._session(job.bus_id)
+        if session is not None:  # else its lease runs out
+            await carry_out(job, session, meters, self.clock, self._until_stored)
 
     def _look_after(self, now: datetime) -> None:
         runs.sweep(now)
         commands.sweep(now)
+        bus_jobs.sweep(now)
         if now - self._planned_at >= PLAN_EVERY:
             runs.start_planned(now)
             self._planned_at = now
@@ -184,25 +204,6 @@ class Orders:
         state = commands.seen(order, is_open, proof, self.clock.now())
         log.info("valve", extra={"command": order.command_id, "state": state, "open": is_open})
 
-    async def _until_stored(self, work: Callable[[], object]) -> None:
-        """Do database work, again and again while the database is away."""
-        wait_s = FIRST_WAIT_S
-        while True:
-            try:
-                await asyncio.to_thread(self._in_context, work)
-                return
-            except AWAY as error:
-                log.warning("not stored, will try again", extra={"why": str(error)})
-            if self._stopping.is_set():
-                return  # the lease gives it back
-            await self._pause(wait_s)
-            wait_s = min(wait_s * 2, LAST_WAIT_S)
-
-    def _in_context(self, work: Callable[[], object]) -> None:
-        with self.app.app_context():
-            work()
-            db.session.commit()
-
 
 def _meters(ids: set[int]) -> dict[int, Asked]:
     """Those of the meters that are in service."""
@@ -210,6 +211,16 @@ def _meters(ids: set[int]) -> dict[int, Asked]:
         return {}
     rows = db.session.scalars(sa.select(Meter).where(Meter.id.in_(ids), Meter.removed_on.is_(None)))
     return {meter.id: Asked.of(meter) for meter in rows}
+
+
+def _on_buses(buses: set[int]) -> dict[int, list[Asked]]:
+    """The meters in service of some buses, by bus."""
+    found: dict[int, list[Asked]] = {}
+    if buses:
+        live = sa.select(Meter).where(Meter.bus_id.in_(buses), Meter.removed_on.is_(None))
+        for meter in db.session.scalars(live.order_by(Meter.id)):
+            found.setdefault(meter.bus_id, []).append(Asked.of(meter))
+    return found
 
 
 def _ids_of(outcome: Outcome) -> dict[int, int]:

@@ -99,9 +99,18 @@ class Binding(Base):
 
 
 class Bus(Base):
-    """A wire with meters on it and the link that reaches it."""
+    """A wire with meters on it and the link that reaches it.
+
+    `state` (since `state_since`) is what `metering.bus_rules` makes of `cycle`, the figures of the
+    last time all its meters were asked.
+    """
 
     __tablename__ = "bus"
+    __table_args__ = (
+        sa.CheckConstraint(
+            "state IN ('idle', 'reading', 'overload', 'no_load', 'silent')", name="state"
+        ),
+    )
 
     id: Mapped[BigId]
     building_id: Mapped[int] = ref("building")
@@ -110,7 +119,11 @@ class Bus(Base):
     link: Mapped[str]  # tcp://host:port, serial:///dev/ttyS0?baud=2400
     read_every_s: Mapped[int] = mapped_column(server_default="600")
     state: Mapped[str] = mapped_column(server_default="idle")
+    state_since: Mapped[datetime | None]
+    cycle: Mapped[Json]
     last_seen_at: Mapped[datetime | None]
+    signal_dbm: Mapped[int | None]  # of its modem or concentrator
+    signal_at: Mapped[datetime | None]
 
 
 class Meter(Base):

@@ -117,6 +117,11 @@ class MeterState(Base):
     supply_cdeg: Mapped[int | None]
     return_cdeg: Mapped[int | None]
     room_cdeg: Mapped[int | None]
+    clock_drift_s: Mapped[int | None]  # the meter's clock minus ours: ahead is positive
+    clock_at: Mapped[datetime | None]  # when they were compared
+    signal_dbm: Mapped[int | None]
+    snr_ddb: Mapped[int | None]  # tenths of a decibel
+    signal_at: Mapped[datetime | None]
 
 
 class ReadSuccess(Base):
@@ -131,16 +136,33 @@ class ReadSuccess(Base):
 
 
 class RefusedFrame(Base):
-    """A sample of what came over a wire and was refused, raw, for the dispatcher."""
+    """A sample of what came over a wire and was refused, raw, for the dispatcher.
+
+    `explained` is what the codec makes of it: rows of (中文, English term, value).
+    """
 
     __tablename__ = "refused_frame"
 
     id: Mapped[BigId]
     at: Mapped[Instant] = mapped_column(index=True)
     bus_id: Mapped[int | None] = ref("bus", nullable=True)
+    meter_id: Mapped[int | None] = ref("meter", nullable=True, index=False)  # that was asked
+    protocol: Mapped[str | None]
     code: Mapped[str]
     reason: Mapped[str]
     frame: Mapped[bytes] = mapped_column(pg.BYTEA)
+    explained: Mapped[list[list[str]]] = mapped_column(pg.JSONB, server_default="[]")
+
+
+class RefusedCount(Base):
+    """How many frames were refused in a business day, by code and bus (0: no bus of ours)."""
+
+    __tablename__ = "refused_count"
+
+    day: Mapped[Day] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column(primary_key=True)
+    bus_id: Mapped[Big] = mapped_column(primary_key=True, autoincrement=False)
+    count: Mapped[Big]
 
 
 class ClosedDay(Base):
@@ -261,3 +283,54 @@ class MeterCommand(Base):
     lease: Mapped[str | None]
     error: Mapped[str | None]
     reading_id: Mapped[int | None] = mapped_column(sa.BigInteger)  # that shows the valve's state
+
+
+class BusJob(Base):
+    """Work on a whole bus, done by the collector that owns it; one open of a kind on a bus.
+
+    queued -> running -> done, failed, cancelled; a queued one that nobody takes is expired.
+    `done` of `total` steps are behind it, `note` says what it is at; `result` grows with it.
+    `due_at` and `lease` as in ReadingRunItem; a running job has until `deadline_at`.
+    """
+
+    __tablename__ = "bus_job"
+    __table_args__ = (
+        sa.Index(
+            "uq_bus_job_open",
+            "bus_id",
+            "kind",
+            unique=True,
+            postgresql_where=sa.text("state IN ('queued', 'running')"),
+        ),
+        sa.Index(
+            "ix_bus_job_due",
+            "bus_id",
+            "due_at",
+            postgresql_where=sa.text("state IN ('queued', 'running')"),
+        ),
+        sa.CheckConstraint("kind IN ('search', 'clock', 'download', 'read_back')", name="kind"),
+        sa.CheckConstraint(
+            "state IN ('queued', 'running', 'done', 'failed', 'cancelled', 'expired')",
+            name="state",
+        ),
+    )
+
+    id: Mapped[BigId]
+    bus_id: Mapped[int] = ref("bus")
+    kind: Mapped[str]
+    parameters: Mapped[Json]
+    state: Mapped[str] = mapped_column(server_default="queued")
+    done: Mapped[int] = mapped_column(server_default="0")
+    total: Mapped[int] = mapped_column(server_default="0")
+    note: Mapped[str] = mapped_column(server_default="")
+    result: Mapped[Json]
+    error: Mapped[str | None]
+    asked_by: Mapped[int | None] = ref("staff", nullable=True, index=False)
+    asked_at: Mapped[Instant] = mapped_column(index=True)
+    expires_at: Mapped[Instant]
+    started_at: Mapped[datetime | None]
+    deadline_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    due_at: Mapped[Instant]
+    lease: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(server_default="0")
