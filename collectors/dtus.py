@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
-from typing import Any
 
 from prometheus_client import Counter
 
 from backend.base.clock import Clock
-from collectors.dialects import ANSWERED, Dialect, Target, dialect_for
-from collectors.frames import FrameError
 from collectors.links import Link, link_of
 from collectors.links.dtu import PUSH, Allowance, DtuListener, Unasked
 from collectors.reading import Asked, Outcome, Refusal
-from collectors.session import Read
+from collectors.unasked import Heard, NotBelieved, believe, messages
 
 log = logging.getLogger("nuan.dtu")
 
@@ -111,43 +109,16 @@ def understand(raw: bytes, meters: Sequence[Asked], now: datetime) -> Outcome:
     """The readings in bytes that came unasked: answers which one of these meters would have given
     to a question for its current values."""
     outcome = Outcome()
-    heard: dict[tuple[str, str], list[Any]] = {}  # decoded once, however many meters there are
+    heard: dict[tuple[str, str], list[Heard]] = {}  # decoded once, however many meters there are
     for asked in meters:
         key = asked.target.protocol, asked.target.profile
         try:
             if key not in heard:
-                heard[key] = _messages(dialect_for(asked.target), raw)
-            reads = [r for m in heard[key] if (r := _believed(asked.target, m, now))]
+                heard[key] = messages(asked.target, raw)
         except ValueError:
             continue  # a meter nobody can ask; reading it by plan says so
-        if reads:
-            outcome.add(asked, reads[-1])
+        for one in reversed(heard[key]):
+            with suppress(NotBelieved):
+                outcome.add(asked, believe(asked, asked.target, one, now))
+                break
     return outcome
-
-
-def _messages(dialect: Dialect, raw: bytes) -> list[Any]:
-    """Every good frame of a dialect."""
-    found = []
-    while raw:
-        try:
-            message, consumed = dialect.decode(raw)
-        except FrameError as error:
-            raw = raw[error.consumed :]
-            continue
-        if message is None:
-            break
-        found.append(message)
-        raw = raw[consumed:]
-    return found
-
-
-def _believed(target: Target, message: Any, now: datetime) -> Read | None:
-    """The reading in a frame, where it is that meter's and readable."""
-    dialect = dialect_for(target)
-    if dialect.steps(target)[-1].judge(message) != ANSWERED:
-        return None
-    meaning = dialect.meaning(message)
-    if meaning.problem:
-        return None
-    raw = bytes(getattr(message, "raw", b""))
-    return Read(target, meaning.values, raw, now, meaning.meter_time, meaning.status)

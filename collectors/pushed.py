@@ -21,14 +21,14 @@ from prometheus_client import Counter
 from backend.base.clock import Clock
 from backend.metering.service import MAX_BACKDATED
 from collectors.devices import NOBODY, Device, Directory, directory
-from collectors.dialects import ANSWERED, dialect_for
 from collectors.frames import FrameError, iot_push
 from collectors.frames.iot_push import ONENET, Report
 from collectors.frames.iot_signature import is_from_onenet, is_onenet_address_check
 from collectors.links.push import Answer
-from collectors.reading import REGISTERS, Outcome, Refusal
+from collectors.reading import Outcome, Refusal
 from collectors.session import Read
 from collectors.storing import Batch
+from collectors.unasked import Heard, NotBelieved, believe, messages
 
 log = logging.getLogger("nuan.push")
 
@@ -133,10 +133,10 @@ def _frames(
     code = "unreadable" if behind else "unknown_device"
     found, why = [], Refused(code, f"no frame of a meter known by {'/'.join(names)}", payload)
     for speaker in {d.speech: d for d in behind}.values() or known.speakers.values():
-        for message, raw in _messages(speaker, payload):
+        for heard in _messages(speaker, payload):
             try:
-                device = _whose(_own(message), speaker.speech, behind, known, raw)
-                found.append((device, _believe(message, raw, device, at)))
+                device = _whose(_own(heard[0]), speaker.speech, behind, known, heard[1])
+                found.append((device, _believe(heard, device, at)))
             except Refused as error:
                 why = error
     if not found:
@@ -144,24 +144,12 @@ def _frames(
     return found
 
 
-def _messages(device: Device, payload: bytes) -> list[tuple[Any, bytes]]:
-    """Every good frame of a device's protocol in a payload, with its bytes. Raises Refused."""
+def _messages(device: Device, payload: bytes) -> list[Heard]:
+    """Every good frame of a device's protocol in a payload. Raises Refused."""
     try:
-        dialect = dialect_for(device.asked.target)
+        return messages(device.asked.target, payload)
     except ValueError as error:
         raise Refused("bad_target", str(error), payload) from None
-    found = []
-    while payload:
-        try:
-            message, consumed = dialect.decode(payload)
-        except FrameError as error:
-            payload = payload[error.consumed :]
-            continue
-        if message is None:
-            break
-        found.append((message, bytes(getattr(message, "raw", payload[:consumed]))))
-        payload = payload[consumed:]
-    return found
 
 
 def _own(message: Any) -> str:
@@ -183,24 +171,14 @@ def _whose(
     raise Refused("unknown_device", f"no meter has the address {own}", raw)
 
 
-def _believe(message: Any, raw: bytes, device: Device, at: datetime) -> Read:
+def _believe(heard: Heard, device: Device, at: datetime) -> Read:
     """What a frame of a device says. Raises Refused."""
     # A meter known by its IMEI is asked for by the address its frames carry.
-    target = replace(device.asked.target, address=_own(message))
-    dialect = dialect_for(target)
+    target = replace(device.asked.target, address=_own(heard[0]))
     try:
-        verdict = dialect.steps(target)[-1].judge(message)
-    except ValueError as error:
-        raise Refused("wrong_answer", str(error), raw) from None
-    if verdict != ANSWERED:
-        raise Refused("wrong_answer", f"no reading: {verdict}", raw)
-    meaning = dialect.meaning(message)
-    if meaning.problem:
-        raise Refused("unreadable", meaning.problem, raw)
-    register = REGISTERS.get(device.asked.kind)
-    if register is not None and register not in meaning.values:
-        raise Refused("wrong_type", f"a {device.asked.kind} meter without {register}", raw)
-    return Read(target, meaning.values, raw, at, meaning.meter_time, meaning.status)
+        return believe(device.asked, target, heard, at)
+    except NotBelieved as error:
+        raise Refused(error.code, error.reason, heard[1]) from None
 
 
 @dataclass(frozen=True, slots=True)
