@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from collectors.frames import modbus_field as fields
+from collectors.frames.map_flaws import Flaws, MapError
 from collectors.frames.modbus_field import Field
 from collectors.frames.modbus_units import units_for
 
@@ -28,10 +29,6 @@ _MAP_KEYS: Final = {
 _FIELD_KEYS: Final = {"address", "type", "count", "function", "order", "layout", "absent"}
 _REGISTER_KEYS: Final = _FIELD_KEYS | {"name", "unit", "scale", "offset", "fraction", "exponent"}
 _MAX_EXPONENT: Final = 30
-
-
-class MapError(ValueError):
-    """A register map that can not be used; the message has every flaw, one a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,58 +96,14 @@ def parse(text: str) -> RegisterMap:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise MapError(f"not TOML: {error}") from error
-    flaws = _Flaws()
+    flaws = Flaws()
     found = _map(table, flaws)
-    if flaws.lines:
-        raise MapError("\n".join(flaws.lines))
+    flaws.settle()
     assert found is not None
     return found
 
 
-class _Flaws:
-    """What is wrong, gathered, so that a map's author mends it all at once."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def add(self, where: str, what: str) -> None:
-        self.lines.append(f"{where}: {what}")
-
-    def unknown(self, where: str, table: Mapping[str, Any], known: set[str]) -> None:
-        for key in sorted(set(table) - known):
-            self.add(where, f"unknown key {key!r}")
-
-    def integer(
-        self, where: str, table: Mapping[str, Any], key: str, span: tuple[int, int], default: int
-    ) -> int:
-        value = table.get(key, default)
-        low, high = span
-        if type(value) is int and low <= value <= high:
-            return value
-        self.add(where, f"{key} must be an integer from {low} to {high}, not {value!r}")
-        return default
-
-    def text(self, where: str, table: Mapping[str, Any], key: str, default: str | None) -> str:
-        value = table.get(key, default)
-        if isinstance(value, str) and value:
-            return value
-        if value != default or default is None:
-            self.add(where, f"{key} must be a text" if key in table else f"{key} is missing")
-        return default or ""
-
-    def decimal(self, where: str, table: Mapping[str, Any], key: str, default: str) -> Fraction:
-        value = table.get(key, default)
-        try:
-            # A TOML float would already have lost the digits the author wrote.
-            if isinstance(value, str) and "/" not in value:
-                return Fraction(value)
-        except (ValueError, ZeroDivisionError):
-            pass
-        self.add(where, f'{key} must be a decimal in quotes such as "0.01", not {value!r}')
-        return Fraction(1)
-
-
-def _map(table: dict[str, Any], flaws: _Flaws) -> RegisterMap | None:
+def _map(table: dict[str, Any], flaws: Flaws) -> RegisterMap | None:
     flaws.unknown("map", table, _MAP_KEYS)
     name = flaws.text("map", table, "name", None)
     max_read = flaws.integer("map", table, "max_read", (1, fields.MAX_COUNT), fields.MAX_COUNT)
@@ -166,7 +119,7 @@ def _map(table: dict[str, Any], flaws: _Flaws) -> RegisterMap | None:
     return RegisterMap(name, title, source, primary, tuple(registers), max_read, max_gap)
 
 
-def _check_whole(registers: list[Register], primary: str, max_read: int, flaws: _Flaws) -> None:
+def _check_whole(registers: list[Register], primary: str, max_read: int, flaws: Flaws) -> None:
     seen: set[str] = set()
     for register in registers:
         if register.name in seen:
@@ -179,7 +132,7 @@ def _check_whole(registers: list[Register], primary: str, max_read: int, flaws: 
         flaws.add("map", f"primary {primary!r} is none of the registers")
 
 
-def _register(row: dict[str, Any], defaults: Mapping[str, Any], flaws: _Flaws) -> Register:
+def _register(row: dict[str, Any], defaults: Mapping[str, Any], flaws: Flaws) -> Register:
     where = f"register {row.get('name', row.get('address', '?'))}"
     flaws.unknown(where, row, _REGISTER_KEYS)
     name = flaws.text(where, row, "name", None)
@@ -201,7 +154,7 @@ def _register(row: dict[str, Any], defaults: Mapping[str, Any], flaws: _Flaws) -
     )
 
 
-def _check_text(name: str, field: Field, row: Mapping[str, Any], where: str, flaws: _Flaws) -> None:
+def _check_text(name: str, field: Field, row: Mapping[str, Any], where: str, flaws: Flaws) -> None:
     for key in ("unit", "scale", "offset", "fraction", "exponent"):
         if key in row:
             flaws.add(where, f"{key} has no meaning for type {field.type}")
@@ -213,7 +166,7 @@ def _check_text(name: str, field: Field, row: Mapping[str, Any], where: str, fla
 
 
 def _field(
-    table: Mapping[str, Any], defaults: Mapping[str, Any], where: str, flaws: _Flaws
+    table: Mapping[str, Any], defaults: Mapping[str, Any], where: str, flaws: Flaws
 ) -> Field:
     type_ = flaws.text(where, table, "type", None)
     if type_ and type_ not in fields.TYPES:
@@ -231,7 +184,7 @@ def _field(
     return Field(address, type_, count, function, order, layout, absent)
 
 
-def _count(table: Mapping[str, Any], type_: str, where: str, flaws: _Flaws) -> int:
+def _count(table: Mapping[str, Any], type_: str, where: str, flaws: Flaws) -> int:
     fixed = fields.INTEGERS.get(type_, {"f32": 2, "f64": 4}.get(type_))
     if fixed is None:
         if type_ in fields.COUNTED and "count" not in table:
@@ -242,7 +195,7 @@ def _count(table: Mapping[str, Any], type_: str, where: str, flaws: _Flaws) -> i
     return fixed
 
 
-def _layout(table: Mapping[str, Any], type_: str, count: int, where: str, flaws: _Flaws) -> str:
+def _layout(table: Mapping[str, Any], type_: str, count: int, where: str, flaws: Flaws) -> str:
     layout = flaws.text(where, table, "layout", "")
     if type_ not in fields.CLOCKS:
         if layout:
@@ -256,7 +209,7 @@ def _layout(table: Mapping[str, Any], type_: str, count: int, where: str, flaws:
     return layout
 
 
-def _absent(table: Mapping[str, Any], count: int, where: str, flaws: _Flaws) -> tuple[bytes, ...]:
+def _absent(table: Mapping[str, Any], count: int, where: str, flaws: Flaws) -> tuple[bytes, ...]:
     patterns = table.get("absent", [])
     try:
         found = tuple(bytes.fromhex(pattern) for pattern in patterns)
@@ -267,7 +220,7 @@ def _absent(table: Mapping[str, Any], count: int, where: str, flaws: _Flaws) -> 
     return found
 
 
-def _sub_table(row: Mapping[str, Any], key: str, known: set[str], where: str, flaws: _Flaws) -> Any:
+def _sub_table(row: Mapping[str, Any], key: str, known: set[str], where: str, flaws: Flaws) -> Any:
     table = row.get(key)
     if table is None:
         return None
@@ -283,7 +236,7 @@ def _part(
     key: str,
     defaults: Mapping[str, Any],
     where: str,
-    flaws: _Flaws,
+    flaws: Flaws,
     known: frozenset[str] = frozenset(),
 ) -> Field | None:
     """A further number the value is made of. It lies where its register lies, by default."""
@@ -298,7 +251,7 @@ def _part(
 
 
 def _exponent(
-    row: Mapping[str, Any], defaults: Mapping[str, Any], where: str, flaws: _Flaws
+    row: Mapping[str, Any], defaults: Mapping[str, Any], where: str, flaws: Flaws
 ) -> Exponent | None:
     own = frozenset(("bias", "min", "max"))
     field = _part(row, "exponent", defaults, where, flaws, own)
@@ -312,7 +265,7 @@ def _exponent(
 
 
 def _unit(
-    name: str, row: Mapping[str, Any], defaults: Mapping[str, Any], where: str, flaws: _Flaws
+    name: str, row: Mapping[str, Any], defaults: Mapping[str, Any], where: str, flaws: Flaws
 ) -> str | UnitRegister:
     try:
         known = units_for(name)
@@ -330,7 +283,7 @@ def _unit(
 
 
 def _unit_names(
-    units: object, known: Mapping[str, Fraction], where: str, flaws: _Flaws
+    units: object, known: Mapping[str, Fraction], where: str, flaws: Flaws
 ) -> dict[int, str]:
     if not isinstance(units, dict) or not units:
         flaws.add(where, 'unit needs units = {0 = "kWh", ...}')
