@@ -36,9 +36,9 @@ from datetime import datetime
 from fractions import Fraction
 
 from collectors.frames.errors import FrameError
+from collectors.frames.map_flaws import MapError
 from collectors.frames.modbus_field import Field, Value, half_up
 from collectors.frames.modbus_map_toml import (
-    MapError,
     Register,
     RegisterMap,
     UnitRegister,
