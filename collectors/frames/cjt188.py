@@ -48,6 +48,7 @@ __all__ = [
 START: Final = 0x68
 STOP: Final = 0x16
 PREAMBLE: Final = 0xFE
+MAX_PREAMBLES: Final = 16  # more are a stuck line, and are let go
 OVERHEAD: Final = 13  # 68 T A*7 C L ... CS 16
 
 READ: Final = 0x01
@@ -168,7 +169,7 @@ def _later_frame(data: bytes, begin: int) -> int | None:
 
 def _preambles(data: bytes, start: int) -> int:
     count = 0
-    while count < start and data[start - count - 1] == PREAMBLE:
+    while count < min(start, MAX_PREAMBLES) and data[start - count - 1] == PREAMBLE:
         count += 1
     return count
 

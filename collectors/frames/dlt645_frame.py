@@ -14,6 +14,7 @@ from collectors.frames.errors import FrameError
 START: Final = 0x68
 STOP: Final = 0x16
 PREAMBLE: Final = 0xFE
+MAX_PREAMBLES: Final = 16  # more are a stuck line, and are let go
 OFFSET: Final = 0x33
 OVERHEAD: Final = 12  # 68 A*6 68 C L ... CS 16
 LONGEST: Final = 200  # §5.2.5: L is at most 200 when reading, 50 when writing
@@ -131,7 +132,7 @@ def _later_frame(data: bytes, begin: int) -> int | None:
 
 def _preambles(data: bytes, start: int) -> int:
     count = 0
-    while count < start and data[start - count - 1] == PREAMBLE:
+    while count < min(start, MAX_PREAMBLES) and data[start - count - 1] == PREAMBLE:
         count += 1
     return count
 
