@@ -106,15 +106,25 @@ def weights_from_condensed(nodes: Floats, exponent: float) -> Floats:
     """
     if not LOW_B <= exponent <= HIGH_B:
         raise Refused(f"B = {exponent} is outside [{LOW_B}, {HIGH_B}]: allocate from the samples")
-    distance = exponent - NODE_B
-    if np.any(distance == 0):
-        exactly: Floats = nodes[:, distance == 0][:, 0]
+    if exponent in NODE_B:
+        exactly: Floats = nodes[:, exponent == NODE_B][:, 0]
         return exactly
-    pull = _SIGNED / distance
     warm = nodes[:, 0] > 0
     logs = np.log(np.where(warm[:, np.newaxis], nodes, 1.0))
-    result: Floats = np.where(warm, np.exp(logs @ (pull / pull.sum())), 0.0)
+    sums = np.exp(interpolated_logs(logs[np.newaxis], np.array([exponent]))[0])
+    result: Floats = np.where(warm, sums, 0.0)
     return result
+
+
+def interpolated_logs(logs: Floats, exponents: Floats) -> Floats:
+    """ln S at `exponents` [flats] within [1, 1.6] from `logs` of S [flats x days x 8]."""
+    distance = exponents[:, np.newaxis] - NODE_B
+    on_node = distance == 0
+    pull = _SIGNED / np.where(on_node, 1.0, distance)
+    pull /= pull.sum(axis=1, keepdims=True)
+    pull = np.where(on_node.any(axis=1, keepdims=True), on_node, pull)
+    interpolated: Floats = (logs @ pull[:, :, np.newaxis])[:, :, 0]
+    return interpolated
 
 
 def condensed_measures(

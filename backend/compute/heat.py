@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from backend.allocation.fitting import DailyExcess
+from backend.allocation.identification import CalibrationWindow, identify
 from backend.allocation.inputs import (
     AllocationResult,
     Building,
     Floats,
     Household,
     Id,
+    Refused,
     Rules,
 )
 from backend.allocation.rules import allocate, allocate_scalar
@@ -97,6 +100,37 @@ def scalar(source: Json) -> dict[str, Any]:
         dt_s=_without_null(np.array(given(source, "dt_s", _floats, [])), "dt_s").tolist(),
     )
     return _shown(result)
+
+
+def identify_flats(source: Json) -> dict[str, Any]:
+    """B and gamma of every flat from a calibration window, one entry a day."""
+    areas = needed(source, "areas", _numbers)
+    ids = list(areas)
+    days = needed(source, "days", lambda v, n: as_list(v, n, as_object))
+    tg, th, tn = (_by_day(days, name, ids) for name in ("tg", "th", "tn"))
+    window = CalibrationWindow(
+        ids,
+        np.array([float(area) for area in areas.values()]),
+        np.array([given(day, "q0_w", as_float, float("nan")) for day in days]),
+        tn,
+        DailyExcess((tg + th) / 2 - tn),
+    )
+    kappa = given(source, "kappa_w_per_m2k", as_number, None)
+    found = identify(window, None if kappa is None else float(kappa))
+    if found.refused:
+        said = (why if key is None else f"{key}: {why}" for key, why in found.refused.items())
+        raise Refused("; ".join(said))
+    return {
+        "B": {key: fit.exponent for key, fit in found.fits.items()},
+        "gamma": {key: fit.gamma for key, fit in found.fits.items()},
+    }
+
+
+def _by_day(days: Sequence[Json], name: str, ids: Sequence[Id]) -> Floats:
+    """[flats x days]; what a day does not say is missing."""
+    said = [given(day, name, as_object, {}) for day in days]
+    rows = [[as_float(day.get(str(key)), name) for day in said] for key in ids]
+    return np.array(rows).reshape(len(ids), len(days))
 
 
 def rounded(source: Json) -> dict[str, Any]:

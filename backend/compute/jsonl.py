@@ -14,6 +14,7 @@ KINDS: dict[str, Callable[[Json], dict[str, Any]]] = {
     "scalar": heat.scalar,
     "largest_remainder": heat.rounded,
     "split_cost": heat.cost_split,
+    "identify": heat.identify_flats,
     "heat_bill": tariffs.heat_bill,
     "meter": tariffs.meter,
     "tiered": tariffs.tiered,

@@ -25,7 +25,7 @@ OPTIONAL = {
 
 
 def agrees(want, got):
-    """Whole numbers and text equal, exact decimals (given as text) within 1e-9."""
+    """Whole numbers and text equal, exact decimals (given as text) and floats within 1e-9."""
     if isinstance(want, dict):
         return isinstance(got, dict) and all(
             agrees(value, got[key]) if key in got else key in OPTIONAL
@@ -35,6 +35,8 @@ def agrees(want, got):
         return len(want) == len(got) and all(map(agrees, want, got))
     if isinstance(want, str) and isinstance(got, str):
         return want == got or _near(want, got)
+    if isinstance(want, float):
+        return isinstance(got, float) and _near(want, got)
     return type(want) is type(got) and want == got
 
 
