@@ -137,6 +137,12 @@ class Message:
         """First and last frame of its answer at once (§4.3.4.4.2)."""
         return self.seq & (FIRST | FINAL) == FIRST | FINAL
 
+    @property
+    def units(self) -> bytes:
+        """The data units alone, without the auxiliary fields behind them."""
+        tail = len(self.password or b"") + (EVENTS_SIZE if self.events else 0)
+        return self.data[: len(self.data) - tail - (STAMP_SIZE if self.stamp else 0)]
+
     def answers(self, request: Message) -> bool:
         """Same terminal, other direction, same number, and its function or a confirmation."""
         return (
@@ -285,7 +291,7 @@ def _read_with(
     data: bytes, size: int, is_events: bool, stamp: TimeStamp | None, kind: tuple[int, bool, int]
 ) -> _Data:
     units, rest = data[: len(data) - size], data[len(data) - size :]
-    items, trailing = _read_units(units, *kind)
+    items, trailing = read_units(units, *kind)
     events = (rest[0], rest[1]) if size and is_events else None
     return _Data(items, trailing, rest if size and not is_events else None, events, stamp)
 
@@ -300,7 +306,7 @@ def _stamp(raw: bytes) -> TimeStamp:
     return TimeStamp(raw[0], sent if is_time else None, raw[5], raw)
 
 
-def _read_units(data: bytes, afn: int, is_up: bool, version: int) -> tuple[tuple[Item, ...], bytes]:
+def read_units(data: bytes, afn: int, is_up: bool, version: int) -> tuple[tuple[Item, ...], bytes]:
     """Items one by one until one of them cannot be read, and what is no data unit."""
     items: list[Item] = []
     cursor = Cursor(data, at=14)
@@ -379,6 +385,7 @@ __all__ = [
     "decode",
     "functions_of",
     "points_of",
+    "read_units",
     "unit_id",
     "unit_name",
 ]

@@ -131,6 +131,24 @@ def raw(size: int) -> Format:
     return Format(size, lambda data: data.hex().upper(), write)
 
 
+def text(size: int) -> Format:
+    """ASCII, padded at the end with blanks or zeros."""
+
+    def read(data: bytes) -> str:
+        try:
+            return data.rstrip(b"\0 ").decode("ascii")
+        except UnicodeDecodeError as error:
+            raise FrameError(f"not ASCII: {data.hex().upper()}", code="structure") from error
+
+    def write(value: Any) -> bytes:
+        data = str(value).encode("ascii")
+        if len(data) > size:
+            raise ValueError(f"{value} is longer than {size} characters")
+        return data.ljust(size, b"\0")
+
+    return Format(size, read, write)
+
+
 def _moment(*parts: int) -> datetime:
     try:
         return datetime(*parts)  # type: ignore[arg-type]
@@ -344,16 +362,18 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Two bytes of length and so many bytes, handed on as they are."""
+    """A length of `length_size` bytes and so many bytes, handed on as they are."""
 
     name: str
+    length_size: int = 2
 
     def read(self, cursor: Cursor, values: Values, faults: dict[str, str]) -> None:
-        values[self.name] = cursor.take(int.from_bytes(cursor.take(2), "little"))
+        length = int.from_bytes(cursor.take(self.length_size), "little")
+        values[self.name] = cursor.take(length)
 
     def write(self, values: Mapping[str, Any]) -> bytes:
         data = bytes(values[self.name])
-        return len(data).to_bytes(2, "little") + data
+        return len(data).to_bytes(self.length_size, "little") + data
 
 
 Field = Plain | Series | Tariffs | Group | Rest | Blob

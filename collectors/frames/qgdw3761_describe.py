@@ -9,6 +9,7 @@ from typing import Any, Final
 from collectors.frames import qgdw3761
 from collectors.frames.errors import FrameError
 from collectors.frames.qgdw3761 import ALL_POINTS, Item, Message
+from collectors.frames.qgdw3761_events import event_name
 from collectors.frames.qgdw3761_tables import AFN_NAMES, function_name
 
 _LABELS: Final = {
@@ -16,7 +17,23 @@ _LABELS: Final = {
     "base_time": "上报基准时间",
     "clock": "终端时钟",
     "density": "曲线密度",
+    "baud": "通信速率",
+    "capacity": "终端配置容量信息码",
+    "code": "事件代码",
+    "device": "设备编号",
     "error": "结果",
+    "events": "事件记录",
+    "first": "事件记录起始指针",
+    "hardware": "终端硬件版本号",
+    "hardware_day": "终端硬件发布日期",
+    "index": "序号",
+    "indices": "序号",
+    "last": "事件记录结束指针",
+    "maker": "厂商代号",
+    "protocol": "通信协议",
+    "record": "事件内容",
+    "software": "终端软件版本号",
+    "software_day": "终端软件发布日期",
     "freeze_day": "冻结日",
     "freeze_month": "冻结月",
     "general_events": "一般事件计数",
@@ -244,6 +261,8 @@ def _text(value: Any, name: str) -> str:
         return "; ".join(_text(one, name) for one in value)
     if isinstance(value, dict):
         return ", ".join(f"{_label(key)} {_text(one, key)}" for key, one in value.items())
+    if name == "code":
+        return f"{value} {event_name(value)}"
     return str(_plain_time(value, name))
 
 

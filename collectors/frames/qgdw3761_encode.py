@@ -48,9 +48,11 @@ Unit = tuple[int, int, Mapping[str, Any] | None]
 LOGIN, LOGOUT, HEARTBEAT = 1, 2, 3
 _LINK_TEST: Final = 0xC9  # up, PRM, function code 9
 _USER_DATA: Final = 0x88  # up, function code 8
+_UPLOAD: Final = 0xC4  # up, PRM, function code 4
 _CONFIRMED: Final = 0x00  # function code 0
 _LINK_STATE: Final = 0x0B  # function code 11
 _ORDER_CODE: Final = {RESET: 0x41, SET: 0x4A, CONTROL: 0x4A}
+ANSWER_SIZE: Final = 900  # bytes of data units in a frame that a GPRS packet carries whole
 _ASK: Final = 0x4B  # PRM, function code 11
 
 
@@ -222,5 +224,45 @@ def encode_answer(
     """A terminal's answer: the request's function, number, master and time stamp; `events` sets
     ACD and sends both counters."""
     data = encode_units(request.afn, units, is_up=True, version=request.version)
+    return _answer(request, data, request.number, FIRST | FINAL, events)
+
+
+def encode_answers(
+    request: Message, units: Iterable[Unit], *, size: int = ANSWER_SIZE,
+    events: tuple[int, int] | None = None,
+) -> list[bytes]:  # fmt: skip
+    """A terminal's answer in as many frames as it takes, none with more than `size` bytes of data
+    units: FIR and FIN say which is first and last, RSEQ counts on from PSEQ (§4.3.4.4.2)."""
+    parts = [b""]
+    for unit in units:
+        data = encode_units(request.afn, [unit], is_up=True, version=request.version)
+        if parts[-1] and len(parts[-1]) + len(data) > size:
+            parts.append(b"")
+        parts[-1] += data
+    last = len(parts) - 1
+    flags = [(FIRST if n == 0 else 0) | (FINAL if n == last else 0) for n in range(len(parts))]
+    return [
+        _answer(request, data, request.number + n, flag, events if n == last else None)
+        for n, (data, flag) in enumerate(zip(parts, flags, strict=True))
+    ]
+
+
+def _answer(
+    request: Message, data: bytes, number: int, flags: int, events: tuple[int, int] | None
+) -> bytes:
+    address = Address(request.a1, request.a2, request.a3)
     control = _USER_DATA | (ACCESS if events else 0)
-    return _reply(request, control, request.afn, data + bytes(events or ()))
+    seq = flags | (HAS_TIME if request.stamp else 0) | number & 0x0F
+    tail = bytes(events or ()) + (request.stamp.raw if request.stamp else b"")
+    return encode(address, control, request.afn, seq, data + tail, version=request.version)
+
+
+def encode_upload(
+    address: Address, afn: int, units: Iterable[Unit], *, number: int,
+    events: tuple[int, int] | None = None, version: int = V2009,
+) -> bytes:  # fmt: skip
+    """What a terminal sends by itself (PRM = 1) and wants confirmed."""
+    data = encode_units(afn, units, is_up=True, version=version) + bytes(events or ())
+    control = _UPLOAD | (ACCESS if events else 0)
+    seq = _seq(number, stamp=None, confirm=True)
+    return encode(address, control, afn, seq, data, version=version)

@@ -25,6 +25,7 @@ from collectors.frames.qgdw3761_data import (
     TIME,
     U8,
     U16,
+    U32,
     VOLTS,
     YEARLESS,
     Blob,
@@ -36,12 +37,13 @@ from collectors.frames.qgdw3761_data import (
     Series,
     Tariffs,
     raw,
+    text,
 )
 
 V2005, V2009 = 1, 2
 
 CONFIRM, RESET, LINK, SET, CONTROL = 0x00, 0x01, 0x02, 0x04, 0x05
-QUERY, CLASS_1, CLASS_2, FILE, FORWARD = 0x0A, 0x0C, 0x0D, 0x0F, 0x10
+QUERY, CLASS_1, CLASS_2, CLASS_3, FILE, FORWARD = 0x0A, 0x0C, 0x0D, 0x0E, 0x0F, 0x10
 
 AFN_NAMES: Final = {
     0x00: ("confirm", "确认/否认"),
@@ -74,10 +76,21 @@ FUNCTION_NAMES: Final = {
     (LINK, 3): ("heartbeat", "心跳"),
     (SET, 10): ("set meters", "设置电能表档案"),
     (SET, 33): ("set reading plan", "设置抄表运行参数"),
+    (SET, 34): ("set downlink modules", "设置集中器下行通信模块参数"),
+    (SET, 35): ("set key users", "设置台区集中抄表重点户"),
     (QUERY, 10): ("query meters", "查询电能表档案"),
     (QUERY, 33): ("query reading plan", "查询抄表运行参数"),
+    (QUERY, 34): ("query downlink modules", "查询集中器下行通信模块参数"),
+    (QUERY, 35): ("query key users", "查询台区集中抄表重点户"),
     (CONTROL, 31): ("set clock", "对时命令"),
+    (CLASS_1, 1): ("terminal version", "终端版本信息"),
     (CLASS_1, 2): ("terminal clock", "终端日历时钟"),
+    (CLASS_1, 7): ("event counters", "终端事件计数器当前值"),
+    (CLASS_1, 129): ("current forward active energy", "当前正向有功电能示值"),
+    (CLASS_2, 161): ("daily forward active energy", "日冻结正向有功电能示值"),
+    (CLASS_2, 177): ("monthly forward active energy", "月冻结正向有功电能示值"),
+    (CLASS_3, 1): ("important events", "重要事件"),
+    (CLASS_3, 2): ("general events", "一般事件"),
     (FORWARD, 1): ("transparent forward", "透明转发"),
 }
 # Downward frames that change something carry a password PW behind their units (§5.3 and others).
@@ -149,7 +162,21 @@ _POWER: Layout = (
     *_phases("apparent_power", KILOWATTS, "total a b c", "kva"),
 )
 
+_VERSION_2005: Layout = (
+    Plain("maker", text(4)),
+    Plain("device", text(8)),
+    Plain("software", text(4)),
+    Plain("software_day", DAY),
+    Plain("capacity", text(11)),
+)
+_VERSION: Layout = (
+    *_VERSION_2005,
+    Plain("protocol", text(4)),
+    Plain("hardware", text(4)),
+    Plain("hardware_day", DAY),
+)
 _CURRENT: dict[int, Layout] = {
+    1: _VERSION,
     2: (Plain("clock", CLOCK),),
     7: (Plain("important_events", U8), Plain("general_events", U8)),
     25: _POWER,
@@ -236,9 +263,15 @@ _TASK: Layout = (
     Plain("every", U8),
     Group("items", 1, (Plain("da_dt", raw(4)),)),
 )
+_MODULES: Layout = (
+    Group("ports", 1, (Plain("port", U8), Plain("port_control", U8), Plain("baud", U32))),
+)
+_KEY_USERS: Layout = (Group("indices", 1, (Plain("index", U16),)),)
 _PARAMETERS: dict[int, Layout] = {
     10: _METERS,
     33: _PLAN,
+    34: _MODULES,
+    35: _KEY_USERS,
     65: _TASK,
     66: _TASK,
     67: (Plain("enabled", U8),),  # 55 starts the task, AA stops it
@@ -246,8 +279,8 @@ _PARAMETERS: dict[int, Layout] = {
 }
 _QUERIES: dict[int, Layout] = {
     10: (Group("indices", 2, (Plain("index", U16),)),),
-    33: (Group("ports", 1, (Plain("port", U8),)),),
-    **dict.fromkeys((*range(1, 10), 65, 66, 67, 68), ()),
+    **dict.fromkeys((33, 34), (Group("ports", 1, (Plain("port", U8),)),)),
+    **dict.fromkeys((*range(1, 10), 35, 65, 66, 67, 68), ()),
 }
 _CONFIRMATIONS: dict[int, Layout] = {
     1: (),
@@ -263,6 +296,15 @@ _FORWARD_DOWN: Layout = (
 )
 _FORWARD_UP: Layout = (Plain("port", U8), Blob("inner"))
 
+# Events number `first` up to the one before `last` (§5.15; counters run from 0 to 255 and on).
+_EVENTS_DOWN: Layout = (Plain("first", U8), Plain("last", U8))
+_EVENTS_UP: Layout = (
+    Plain("important_events", U8),
+    Plain("general_events", U8),
+    *_EVENTS_DOWN,
+    Rest("events", (Plain("code", U8), Blob("record", length_size=1))),
+)
+
 _NOTHING: dict[int, Layout] = dict.fromkeys(range(1, 249), ())
 _DOWN: dict[int, dict[int, Layout]] = {
     CONFIRM: _CONFIRMATIONS,
@@ -271,6 +313,7 @@ _DOWN: dict[int, dict[int, Layout]] = {
     CONTROL: {31: (Plain("clock", CLOCK),)},
     QUERY: _QUERIES,
     CLASS_1: _NOTHING,
+    CLASS_3: dict.fromkeys((1, 2), _EVENTS_DOWN),
     FORWARD: {1: _FORWARD_DOWN},
 }
 _UP: dict[int, dict[int, Layout]] = {
@@ -279,6 +322,7 @@ _UP: dict[int, dict[int, Layout]] = {
     QUERY: _PARAMETERS,
     CLASS_1: _CURRENT,
     CLASS_2: _FROZEN,
+    CLASS_3: dict.fromkeys((1, 2), _EVENTS_UP),
     FORWARD: {1: _FORWARD_UP},
 }
 # Functions whose 2005 layout has other widths; read only where the frame says 2009.
@@ -286,6 +330,7 @@ _ONLY_2009: Final = frozenset(
     {(SET, 10), (QUERY, 10), (SET, 33), (QUERY, 33), (CLASS_1, 25)}
     | {(CLASS_2, fn) for fn in range(92, 96)}
 )
+_OF_2005: Final = {(CLASS_1, 1): _VERSION_2005}
 LINK_CLOCK: Layout = (Plain("clock", CLOCK),)  # later terminals add it to login and heartbeat
 
 
@@ -295,6 +340,8 @@ def layout_for(afn: int, fn: int, *, is_up: bool, version: int = V2009) -> Layou
         return None
     if afn == CLASS_2 and not is_up:
         return stamp_for(fn)
+    if version != V2009 and is_up and (afn, fn) in _OF_2005:
+        return _OF_2005[afn, fn]
     return (_UP if is_up else _DOWN).get(afn, {}).get(fn)
 
 
