@@ -294,7 +294,12 @@ class Series:
     more: int = 1  # the total stands before the tariffs
 
     def read(self, cursor: Cursor, values: Values, faults: dict[str, str]) -> None:
-        length = values[self.count] + self.more
+        count = values[self.count]
+        if count is None:  # EE: how many follow is not known either
+            raise FrameError(
+                f"{self.count} is missing", at=cursor.at + cursor.pos, code="structure"
+            )
+        length = count + self.more
         values[self.name] = tuple(
             _get(self.format, cursor, f"{self.name}[{n}]", faults) for n in range(length)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import termios
 
 import serial
 import serial_asyncio_fast
@@ -42,5 +43,5 @@ class SerialLink(BufferedLink):
                 stopbits=self.stop,
                 exclusive=True,
             )
-        except (ValueError, serial.SerialException) as error:  # settings the port does not have
-            raise OSError(str(error)) from error
+        except (ValueError, serial.SerialException, termios.error) as error:
+            raise OSError(str(error)) from error  # settings the port does not have

@@ -5,7 +5,7 @@ import os
 import socket
 import termios
 import tty
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -281,3 +281,13 @@ class TestSerial:
         link = SerialLink("/dev/ttyNONE0")
         with pytest.raises(LinkDown, match="/dev/ttyNONE0"):
             await link.connect()
+
+    async def test_a_port_that_has_no_parity_is_down_and_no_crash(self):
+        """A terminal refuses 8E1 (with some libraries it says yes, and goes on without)."""
+        meter, wire = os.openpty()
+        link = SerialLink(os.ttyname(wire), parity="E")
+        with suppress(LinkDown):
+            await link.connect()
+        await link.close()
+        os.close(meter)
+        os.close(wire)

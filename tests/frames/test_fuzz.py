@@ -77,3 +77,21 @@ def test_no_flipped_bit_that_the_checksum_can_see_passes(name):
                     assert not first <= bit // 8 < last, (data.hex(), bit, message)
                 tried += 1
     assert tried >= 1_000
+
+
+# What `make fuzz` has found, mended since.
+FOUND = [
+    # A load curve whose number of points is EE.
+    (
+        "qgdw3761",
+        "68be01be01688871012208020de90101b30a07185923310718040001000000eeeeeeeeeeeeeeeeeeeaeeee"
+        "eeeeeeeeeeeeeeeeeeeeeeeeeee6eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeefeeeaeeeeee"
+        "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee094843162800ee16",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), FOUND)
+def test_what_was_once_found_is_not_found_again(name, text):
+    data = bytes.fromhex(text)
+    follow(BY_NAME[name], data)
