@@ -16,7 +16,7 @@ from backend.metering import bus_jobs
 from backend.metering.bus_jobs import Job
 from collectors.jobs import Handler, JobEnded, JobFailed, OutOfTime, Report
 from collectors.reading import Asked
-from collectors.session import Session
+from collectors.session import Conversation
 from collectors.until_stored import UntilStored
 
 log = logging.getLogger("nuan.bus_jobs")
@@ -58,7 +58,7 @@ class _Reporting:
 
 
 async def carry_out(
-    job: Job, session: Session, meters: Sequence[Asked], clock: Clock, storing: UntilStored
+    job: Job, session: Conversation, meters: Sequence[Asked], clock: Clock, storing: UntilStored
 ) -> None:
     """Do a job and write down what came of it; never raises for what its handler does."""
     report = _Reporting(job, clock, storing)
@@ -82,7 +82,7 @@ async def carry_out(
 
 
 async def _handle(
-    job: Job, session: Session, meters: Sequence[Asked], clock: Clock, report: Report
+    job: Job, session: Conversation, meters: Sequence[Asked], clock: Clock, report: Report
 ) -> dict[str, Any]:
     handler = HANDLERS.get(job.kind)
     if handler is None:

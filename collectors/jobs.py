@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from collectors.reading import Asked
-from collectors.session import Clock, Session
+from collectors.session import Clock, Conversation
 
 
 class JobEnded(Exception):
@@ -46,7 +46,7 @@ class Handler(Protocol):
 
     async def __call__(
         self,
-        conversation: Session,
+        conversation: Conversation,
         meters: Sequence[Asked],
         parameters: Mapping[str, Any],
         clock: Clock,

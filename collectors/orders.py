@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,16 +26,16 @@ from backend.metering.commands import Order
 from backend.metering.models import Reading
 from backend.metering.runs import Claim, Settled
 from collectors.bus_jobs import carry_out
-from collectors.dialects import REFUSED, valve_is_open
+from collectors.dialects import REFUSED, supply_is_open
 from collectors.reading import Asked, Outcome, store
-from collectors.session import BAD_TARGET, LINK_DOWN, Failed, Read, Session
+from collectors.session import LINK_DOWN, NEVER_SENT, Conversation, Failed, Read
 from collectors.until_stored import AWAY, UntilStored
 
 log = logging.getLogger("nuan.orders")
 
 POLL_S = 1.0
 PLAN_EVERY = timedelta(seconds=30)
-Buses = Mapping[int, tuple[str, Session]]  # a collector's: bus id -> its link's name, its session
+Buses = Mapping[int, tuple[str, Conversation]]  # bus id -> its link's name, who speaks to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Orders:
                 "work on a bus failed; its lease will give it back", extra={"bus": bus_id}
             )
 
-    def _session(self, bus_id: int) -> Session | None:
+    def _session(self, bus_id: int) -> Conversation | None:
         """The bus's session; None where the bus has gone meanwhile."""
         found = self.buses.get(bus_id)
         return found[1] if found else None
@@ -176,22 +176,22 @@ class Orders:
         runs.sweep(now)
 
     async def _carry_out(self, order: Order, asked: Asked | None) -> None:
-        """Send an order where it is new, then look at the valve."""
+        """Send an order where it is new, then look at the valve or relay."""
         session = self._session(order.bus_id)
         if session is None or asked is None:
             return  # its lease runs out; commands.sweep ends it in time
         if order.is_new:
-            answer = await session.order_valve(
+            answer = await session.order_supply(
                 asked.target, is_open=order.is_open, not_after=order.until
             )
-            if isinstance(answer, Failed) and answer.reason in (REFUSED, BAD_TARGET):
+            if isinstance(answer, Failed) and answer.reason in (REFUSED, *NEVER_SENT):
                 why, at = answer.reason, answer.at
                 await self._until_stored(lambda: commands.refused(order, why, at))
                 return
             if isinstance(answer, Read):
                 at = answer.at
                 await self._until_stored(lambda: commands.acknowledged(order, at))
-        result = await session.read(asked.target)
+        result = await session.read(replace(asked.target, with_supply=True))
         await self._until_stored(lambda: self._verify(order, asked, result))
 
     def _verify(self, order: Order, asked: Asked, result: Read | Failed) -> None:
@@ -199,10 +199,10 @@ class Orders:
         outcome = Outcome()
         outcome.add(asked, result, order.bus_id)
         store(outcome)
-        is_open = valve_is_open(result.status) if isinstance(result, Read) else None
+        is_open = supply_is_open(result) if isinstance(result, Read) else None
         proof = _ids_of(outcome).get(order.meter_id)
         state = commands.seen(order, is_open, proof, self.clock.now())
-        log.info("valve", extra={"command": order.command_id, "state": state, "open": is_open})
+        log.info("supply", extra={"command": order.command_id, "state": state, "open": is_open})
 
 
 def _meters(ids: set[int]) -> dict[int, Asked]:
@@ -225,12 +225,12 @@ def _on_buses(buses: set[int]) -> dict[int, list[Asked]]:
 
 def _ids_of(outcome: Outcome) -> dict[int, int]:
     """The rows of an outcome's readings: meter id -> reading id."""
-    keys = [(r.meter_id, r.read_at) for r in outcome.readings]
+    keys = [(r.meter_id, r.read_at, r.kind) for r in outcome.readings]
     if not keys:
         return {}
     rows = db.session.execute(
         sa.select(Reading.meter_id, Reading.id).where(
-            sa.tuple_(Reading.meter_id, Reading.read_at).in_(keys), Reading.kind == "current"
+            sa.tuple_(Reading.meter_id, Reading.read_at, Reading.kind).in_(keys)
         )
     )
     return {row.meter_id: row.id for row in rows}

@@ -92,10 +92,12 @@ class Outcome:
 
 def _reading(asked: Asked, read: Read) -> NewReading:
     values = read.values
+    is_frozen = read.frozen_at is not None
     return NewReading(
         meter_id=asked.meter_id,
-        read_at=read.at,
+        read_at=read.frozen_at or read.at,
         source="collector",
+        kind="freeze" if is_frozen else "current",
         register=values.get(REGISTERS[asked.kind]) if asked.kind in REGISTERS else None,
         volume_l=values.get("volume_l") if asked.kind == "heat" else None,
         power_w=values.get("power_w"),

@@ -12,49 +12,65 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, Protocol
 
 from collectors.dialects import (
     ANSWERED,
+    BAD_TARGET,
+    NO_CREDENTIALS,
+    NO_FREEZE,
+    NO_SUPPLY,
     OWN,
     REFUSED,
+    UNREADABLE,
+    WRONG_ADDRESS,
+    WRONG_ANSWER,
+    CannotAsk,
     Dialect,
     Meaning,
+    Memory,
     Step,
     Target,
     dialect_for,
-    valve_dialect_for,
 )
 from collectors.frames import FrameError
+from collectors.frames.dlt645_message import Credentials
 from collectors.links.link import Link, LinkDown
 
-__all__ = ["Failed", "Read", "Session", "Target"]
+__all__ = ["Conversation", "Failed", "Heard", "Read", "Session", "Target"]
 
-# Reasons of Failed, besides those the dialects' judges give.
+# Reasons of Failed, besides those the dialects give.
 SILENT: Final = "silent"  # not a byte came
 GARBLED: Final = "garbled"  # bytes came, and never a whole good frame
 CHECKSUM: Final = "checksum"
-UNREADABLE: Final = "unreadable"  # the right answer, without a believable register
 LINK_DOWN: Final = "link_down"
-BAD_TARGET: Final = "bad_target"
 LATE: Final = "late"  # an order whose time was over before the bus was free
 REASONS: Final = (
     SILENT,
     GARBLED,
     CHECKSUM,
-    "wrong_address",
-    "wrong_answer",
+    WRONG_ADDRESS,
+    WRONG_ANSWER,
     REFUSED,
     UNREADABLE,
     LINK_DOWN,
     BAD_TARGET,
+    NO_FREEZE,
+    NO_SUPPLY,
+    NO_CREDENTIALS,
     LATE,
 )
+# What an order fails with before anything of it was sent, and would again.
+NEVER_SENT: Final = (BAD_TARGET, NO_SUPPLY, NO_CREDENTIALS)
 
 # Trying again does not help where the meter has answered, or the target is nonsense.
-_FINAL: Final = frozenset((REFUSED, UNREADABLE, LINK_DOWN, BAD_TARGET))
+_FINAL: Final = frozenset((REFUSED, NO_FREEZE, UNREADABLE, LINK_DOWN, BAD_TARGET))
+# A meter that always has more to say must not hold the bus for ever.
+_MOST_PARTS: Final = 64
 
 
 class Clock(Protocol):
@@ -69,8 +85,10 @@ class Read:
 
     values      integers in the unit of their names: energy_wh, volume_l, flow_lph, power_w,
                 supply_cdeg, return_cdeg, room_cdeg, settlement_energy_wh, …
-    raw         the answer's frame, without preambles, as it came
+    raw         the answer's frame, without preambles, as it came; of an answer in several
+                frames all of them
     at          the clock when the answer was whole (UTC); meter_time is the meter's own, naive
+    frozen_at   of a freeze: its moment (UTC) as the meter states it, else as asked
     """
 
     target: Target
@@ -80,6 +98,7 @@ class Read:
     meter_time: datetime | None = None
     status: bytes = b""
     tries: int = 1
+    frozen_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +113,43 @@ class Failed:
     tries: int = 1
 
 
+class Conversation(Protocol):
+    """What can be asked of a bus, whatever carries the questions: a `Session` on its wire, or a
+    concentrator's session that speaks for its meters."""
+
+    async def read(self, target: Target) -> Read | Failed:
+        """Read a meter; never raises."""
+
+    async def order_supply(
+        self, target: Target, *, is_open: bool, not_after: datetime
+    ) -> Read | Failed:
+        """Order a meter's valve or relay, once; never raises."""
+
+    async def close(self) -> None:
+        """Let go of the wire."""
+
+
 @dataclass(slots=True)
-class _Heard:
-    """What one step has heard: the answer, or the best reason why there is none."""
+class Heard:
+    """What a conversation has heard: the answers to its steps, or why there is none.
+
+    answers     the answer to each step and to what followed from it, in order; all of them where
+                `is_answered`
+    reason      "" where it is; else one of REASONS, with `detail` in words
+    raw         the frames of the last step's answer; where it failed, the last good frame
+    bytes_seen  every byte since the last question
+    """
 
     reason: str = SILENT
     detail: str = "no byte came"
-    message: Any = None
+    answers: list[Any] = field(default_factory=list)
     raw: bytes = b""
     bytes_seen: bytearray = field(default_factory=bytearray)
+    tries: int = 0
+
+    @property
+    def is_answered(self) -> bool:
+        return not self.reason
 
     def note(self, reason: str, detail: str) -> None:
         self.reason, self.detail = reason, detail
@@ -111,9 +158,10 @@ class _Heard:
 class Session:
     """Conversations on one bus.
 
-    timeout_s   how long to wait for the first byte of an answer, and at most for a whole one
-    idle_s      how long a pause ends an answer that has begun badly
-    retries     further attempts after one that failed
+    timeout_s    how long to wait for the first byte of an answer, and at most for a whole one
+    idle_s       how long a pause ends an answer that has begun badly
+    retries      further attempts after one that failed
+    credentials  who orders DL/T 645 relays; None: such an order is refused before it is sent
     """
 
     def __init__(
@@ -124,55 +172,74 @@ class Session:
         timeout_s: float = 2.0,
         idle_s: float = 0.3,
         retries: int = 2,
+        credentials: Credentials | None = None,
     ):
         self.link = link
         self.counts: Counter[str] = Counter()
         self._clock = clock
         self._timeout_s, self._idle_s, self._retries = timeout_s, idle_s, retries
+        self._credentials = credentials
+        self._memory: Memory = {}
         self._turn = asyncio.Lock()
 
     async def read(self, target: Target) -> Read | Failed:
-        """Read a meter's current values. Never raises for what a bus or a meter does."""
-        try:
-            dialect = dialect_for(target)
-            steps = dialect.steps(target)
-        except ValueError as error:
-            return self._fail(target, _Heard(BAD_TARGET, str(error)), 0)
+        """Read a meter's values, current or frozen. Never raises for what a bus or a meter does."""
         async with self._turn:
-            heard, tries = await self._converse(dialect, steps)
-        if heard.message is None:
-            return self._fail(target, heard, tries)
-        meaning = dialect.meaning(heard.message)
-        if meaning.problem:
-            heard.note(UNREADABLE, meaning.problem)
-            return self._fail(target, heard, tries)
-        return self._succeed(target, meaning, heard, tries)
+            now = self._clock.now()
+            try:
+                dialect = dialect_for(target, self._memory)
+                steps = dialect.steps(target, now)
+            except ValueError as error:
+                return self._unable(target, error)
+            again = partial(dialect.steps, target, now)
+            heard = await self._converse(dialect, steps, self._retries, again)
+        return self._outcome(target, dialect, heard)
 
-    async def order_valve(
+    async def order_supply(
         self, target: Target, *, is_open: bool, not_after: datetime
     ) -> Read | Failed:
-        """Order a valve open or closed: `Read` without values where the meter says yes.
+        """Order a valve or relay open or closed to what is supplied: `Read` without values where
+        the meter says yes.
 
-        Sent once and never again, whatever comes back: whoever has no answer has to look at the
-        valve (`read`, `dialects.valve_is_open`). Nothing is sent after `not_after`.
+        Sent once and never again, whatever comes back: whoever has no answer has to look at it
+        (`read`, `dialects.supply_is_open`). Nothing is sent after `not_after`.
         """
         try:
-            dialect = valve_dialect_for(target)
-            step = dialect.valve_step(target, is_open)
+            dialect = dialect_for(target, self._memory)
+            steps = dialect.supply_steps(
+                target, is_open=is_open, until=not_after, credentials=self._credentials
+            )
         except ValueError as error:
-            return self._fail(target, _Heard(BAD_TARGET, str(error)), 0)
-        async with self._turn:
-            if self._clock.now() > not_after:
-                return self._fail(target, _Heard(LATE, "the bus was not free in time"), 0)
-            try:
-                heard = await self._try(dialect, [step])
-            except LinkDown as error:
-                heard = _Heard(LINK_DOWN, str(error))
-        if heard.message is None:
-            return self._fail(target, heard, 1)
-        return self._succeed(target, Meaning(status=heard.message.status or b""), heard, 1)
+            return self._unable(target, error)
+        heard = await self.ask(dialect, steps, retries=0, not_after=not_after)
+        return self._outcome(target, dialect, heard)
 
-    def _succeed(self, target: Target, meaning: Meaning, heard: _Heard, tries: int) -> Read:
+    async def ask(
+        self,
+        dialect: Dialect,
+        steps: Sequence[Step],
+        *,
+        retries: int | None = None,
+        not_after: datetime | None = None,
+    ) -> Heard:
+        """One conversation, all its steps in turn, when the bus is free; never raises for what a
+        bus does. Not begun after `not_after`."""
+        async with self._turn:
+            if not_after is not None and self._clock.now() > not_after:
+                return Heard(LATE, "the bus was not free in time")
+            tries = self._retries if retries is None else retries
+            return await self._converse(dialect, steps, tries, lambda: steps)
+
+    def _outcome(self, target: Target, dialect: Dialect, heard: Heard) -> Read | Failed:
+        if not heard.is_answered:
+            return self._fail(target, heard)
+        meaning = dialect.meaning(heard.answers)
+        if meaning.problem:
+            heard.note(meaning.reason, meaning.problem)
+            return self._fail(target, heard)
+        return self._succeed(target, meaning, heard)
+
+    def _succeed(self, target: Target, meaning: Meaning, heard: Heard) -> Read:
         self.counts["read"] += 1
         return Read(
             target,
@@ -181,50 +248,81 @@ class Session:
             self._clock.now(),
             meaning.meter_time,
             meaning.status,
-            tries,
+            heard.tries,
+            meaning.frozen_at,
         )
 
-    def _fail(self, target: Target, heard: _Heard, tries: int) -> Failed:
+    def _fail(self, target: Target, heard: Heard) -> Failed:
         self.counts[heard.reason] += 1
         raw = heard.raw or bytes(heard.bytes_seen)
-        return Failed(target, heard.reason, heard.detail, self._clock.now(), raw, tries)
+        return Failed(target, heard.reason, heard.detail, self._clock.now(), raw, heard.tries)
+
+    def _unable(self, target: Target, error: ValueError) -> Failed:
+        reason = error.reason if isinstance(error, CannotAsk) else BAD_TARGET
+        return self._fail(target, Heard(reason, str(error)))
 
     async def close(self) -> None:
         """Give the wire back, once the conversation under way has ended."""
         async with self._turn:
             await self.link.close()
 
-    async def _converse(self, dialect: Dialect, steps: list[Step]) -> tuple[_Heard, int]:
-        """Try all steps in turn, `retries` times again from the first where one fails."""
-        tries, heard = 0, _Heard()
-        while tries <= self._retries:
+    async def _converse(
+        self,
+        dialect: Dialect,
+        steps: Sequence[Step],
+        retries: int,
+        again: Callable[[], Sequence[Step]],
+    ) -> Heard:
+        """Try all steps in turn, and where one fails those of `again`, `retries` times."""
+        tries, heard = 0, Heard()
+        while tries <= retries:
             tries += 1
             try:
-                heard = await self._try(dialect, steps)
+                heard = await self._try(dialect, steps if tries == 1 else again())
             except LinkDown as error:
-                heard = _Heard(LINK_DOWN, str(error))
+                heard = Heard(LINK_DOWN, str(error))
                 # A wire lost in mid-conversation is worth opening once more; a dead one is not.
                 if tries > 1:
                     break
                 continue
-            if heard.message is not None or heard.reason in _FINAL:
+            if heard.is_answered or heard.reason in _FINAL:
                 break
-        return heard, tries
-
-    async def _try(self, dialect: Dialect, steps: list[Step]) -> _Heard:
-        await self.link.connect()
-        heard = _Heard()
-        for step in steps:
-            self.link.discard()
-            await self.link.write(step.request)
-            heard = await self._listen(dialect, step)
-            if heard.message is None:
-                break
+        heard.tries = tries
         return heard
 
-    async def _listen(self, dialect: Dialect, step: Step) -> _Heard:
+    async def _try(self, dialect: Dialect, steps: Sequence[Step]) -> Heard:
+        await self.link.connect()
+        answers: list[Any] = []
+        heard = Heard("", "")
+        for first in steps:
+            step: Step | None = first
+            raw = b""
+            while step is not None:
+                if len(answers) >= _MOST_PARTS:
+                    heard.note(WRONG_ANSWER, f"more than {_MOST_PARTS} parts")
+                    return heard
+                heard = await self._put(dialect, step)
+                if not heard.is_answered:
+                    return heard
+                raw += heard.raw
+                answers += heard.answers
+                step = step.then(heard.answers[0]) if step.then and heard.answers else None
+            heard.raw = raw
+        heard.answers = answers
+        return heard
+
+    async def _put(self, dialect: Dialect, step: Step) -> Heard:
+        """One question and its answer, or the bus left alone where none is to come."""
+        self.link.discard()
+        await self.link.write(step.request)
+        if step.judge is not None:
+            return await self._listen(dialect, step)
+        await asyncio.sleep(self._idle_s)
+        return Heard("", "")
+
+    async def _listen(self, dialect: Dialect, step: Step) -> Heard:
         """Hear the bus out until the answer, silence, or a pause after something else."""
-        heard, buffer = _Heard(), b""
+        heard, buffer = Heard(), b""
         now = asyncio.get_running_loop().time
         deadline = now() + self._timeout_s
         while (left := deadline - now()) > 0:
@@ -235,15 +333,17 @@ class Session:
             if not heard.bytes_seen:
                 heard.note(GARBLED, "no whole frame came")
             heard.bytes_seen += chunk
-            buffer = _judge_all(dialect, step, heard, buffer + chunk)
-            if heard.message is not None or heard.reason in _FINAL:
+            buffer = _judge_all(dialect, step.judge, heard, buffer + chunk)
+            if heard.is_answered or heard.reason in _FINAL:
                 break
         return heard
 
 
-def _judge_all(dialect: Dialect, step: Step, heard: _Heard, buffer: bytes) -> bytes:
-    """Show the step's judge every whole frame in `buffer`; what is left is not whole yet."""
-    while buffer:
+def _judge_all(
+    dialect: Dialect, judge: Callable[[Any], str] | None, heard: Heard, buffer: bytes
+) -> bytes:
+    """Show the judge every whole frame in `buffer`; what is left is not whole yet."""
+    while buffer and judge is not None:
         try:
             message, consumed = dialect.decode(buffer)
         except FrameError as error:
@@ -252,19 +352,21 @@ def _judge_all(dialect: Dialect, step: Step, heard: _Heard, buffer: bytes) -> by
             continue
         if message is None:
             return buffer[consumed:]
-        if _is_final(step.judge(message), heard, message, buffer[:consumed]):
-            return b""
+        verdict = judge(message)
+        if verdict != OWN:
+            raw = bytes(getattr(message, "raw", buffer[:consumed]))
+            _note(dialect, verdict, heard, message, raw)
+            if heard.is_answered or heard.reason in _FINAL:
+                return b""
         buffer = buffer[consumed:]
     return buffer
 
 
-def _is_final(verdict: str, heard: _Heard, message: Any, raw: bytes) -> bool:
-    """Note a verdict; true where there is nothing more to wait for."""
-    if verdict == OWN:
-        return False
-    heard.raw = getattr(message, "raw", raw)
+def _note(dialect: Dialect, verdict: str, heard: Heard, message: Any, raw: bytes) -> None:
+    heard.raw = raw
     if verdict == ANSWERED:
-        heard.message = message
-        return True
-    heard.note(verdict, f"not the answer: {verdict.replace('_', ' ')}")
-    return verdict == REFUSED
+        heard.note("", "")
+        heard.answers.append(message)
+        return
+    words = dialect.refusal(message) if verdict in (REFUSED, NO_FREEZE) else ""
+    heard.note(verdict, words or f"not the answer: {verdict.replace('_', ' ')}")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from collectors.dialects import ANSWERED, Target, dialect_for
+from collectors.dialects import ANSWERED, Target, dialect_for, judge_unasked
 from collectors.frames import FrameError
 from collectors.reading import REGISTERS, Asked
 from collectors.session import Read
@@ -61,12 +61,12 @@ def believe(asked: Asked, target: Target, heard: Heard, at: datetime) -> Read:
     message, raw = heard
     dialect = dialect_for(target)
     try:
-        verdict = dialect.steps(target)[-1].judge(message)
+        verdict = judge_unasked(dialect, target, message, at)
     except ValueError as error:
         raise NotBelieved("wrong_answer", str(error)) from None
     if verdict != ANSWERED:
         raise NotBelieved("wrong_answer", f"no reading: {verdict}")
-    meaning = dialect.meaning(message)
+    meaning = dialect.meaning([message])
     if meaning.problem:
         raise NotBelieved("unreadable", meaning.problem)
     register = REGISTERS.get(asked.kind)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime
 from typing import Final
 
-LOCAL: Final = timezone(timedelta(hours=8))
+from collectors.dialects import LOCAL
+
+__all__ = ["DAY_S", "LOCAL", "STEPS", "STEP_S", "day_number", "local_seconds"]
+
 DAY_S: Final = 86_400
 STEP_S: Final = 600
 STEPS: Final = DAY_S // STEP_S

@@ -233,7 +233,7 @@ else:
     from collectors.session import Session
     async def never(*_, **__):
         hang()
-    Session.order_valve = never
+    Session.order_supply = never
 app = create_app(web_pages=False)
 asyncio.run(Collector(app, app.extensions["nuan_clock"], timeout_s=0.3).run(asyncio.Event()))
 """

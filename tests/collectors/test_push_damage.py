@@ -22,7 +22,7 @@ def a_frame():
     meter = CjtHeatMeter("20010100000101", lambda now: VALUES)
     target = Target("cjt188", meter.address)
     dialect = dialect_for(target)
-    question, _ = dialect.decode(dialect.steps(target)[0].request)
+    question, _ = dialect.decode(dialect.steps(target, NOW)[0].request)
     return meter.answer(question, NOW)
 
 

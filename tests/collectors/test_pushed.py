@@ -52,7 +52,7 @@ def values(energy_wh=ENERGY_WH):
 def said(meter, protocol, now, **target):
     """The bytes a meter of ours answers a reading with."""
     dialect = dialect_for(Target(protocol, meter.address, **target))
-    request = dialect.steps(Target(protocol, meter.address, **target))[-1].request
+    request = dialect.steps(Target(protocol, meter.address, **target), now)[-1].request
     message, _ = dialect.decode(request)
     return meter.answer(message, now)
 

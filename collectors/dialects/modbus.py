@@ -6,23 +6,29 @@ Target("modbus_tcp", "1", profile="heat")        MBAP, a gateway or meter that s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 from itertools import count
 from typing import Final
 
 from collectors import register_maps
-from collectors.dialects import (
+from collectors.dialects.base import (
     ANSWERED,
+    NO_FREEZE,
+    NO_SUPPLY,
     REFUSED,
     WRONG_ADDRESS,
     WRONG_ANSWER,
+    CannotAsk,
     Meaning,
+    Memory,
     Step,
     Target,
 )
 from collectors.frames import modbus, modbus_map
 from collectors.frames import modbus_pdu as pdus
+from collectors.frames.dlt645_message import Credentials
 from collectors.frames.modbus_map import Read
 
 MAP_BY_DEFAULT: Final = "heat"
@@ -38,25 +44,31 @@ class ModbusDialect:
     that the frame kept with the reading is the one its register came in.
 
     An RTU answer says only whose it is, the function and how many registers: all three must be
-    what was asked for. One dialect serves one reading; it gathers the blocks as they come.
+    what was asked for.
     """
 
-    def __init__(self, target: Target):
+    def __init__(self, target: Target, memory: Memory):
         profile = MAP_BY_DEFAULT if target.profile == "default" else target.profile
         self.map = register_maps.shipped(profile)
         self.is_tcp = target.protocol == "modbus_tcp"
         self.unit = _unit(target.address)
-        self._registers: dict[tuple[int, int], int] = {}
+        primary = next(r.field for r in self.map.registers if r.name == self.map.primary)
+        self._reads = sorted(modbus_map.plan(self.map), key=lambda read: read.holds(primary))
 
     def decode(self, buffer: bytes) -> tuple[modbus.Message | None, int]:
         if self.is_tcp:
             return modbus.decode_tcp(buffer, side="response")
         return modbus.decode_rtu(buffer, side="response", unit=self.unit)
 
-    def steps(self, target: Target) -> list[Step]:
-        primary = next(r.field for r in self.map.registers if r.name == self.map.primary)
-        reads = sorted(modbus_map.plan(self.map), key=lambda read: read.holds(primary))
-        return [self._step(read) for read in reads]
+    def steps(self, target: Target, now: datetime) -> list[Step]:
+        if target.freeze:
+            raise CannotAsk(f"the map {self.map.name} has no frozen registers", NO_FREEZE)
+        return [self._step(read) for read in self._reads]
+
+    def supply_steps(
+        self, target: Target, *, is_open: bool, until: datetime, credentials: Credentials | None
+    ) -> list[Step]:
+        raise CannotAsk("Modbus has no order for a valve", NO_SUPPLY)
 
     def _step(self, read: Read) -> Step:
         pdu = pdus.request_read(read.function, read.address, read.count)
@@ -79,15 +91,21 @@ class ModbusDialect:
             return WRONG_ANSWER if pdu.code in _PASSING else REFUSED
         if pdu.registers is None or len(pdu.registers) != read.count:
             return WRONG_ANSWER
-        self._registers |= modbus_map.registers_of(read, pdu.registers)
         return ANSWERED
 
-    def meaning(self, message: modbus.Message) -> Meaning:
-        reading = modbus_map.read(self.map, self._registers)
+    def meaning(self, answers: Sequence[modbus.Message]) -> Meaning:
+        registers: dict[tuple[int, int], int] = {}
+        # What came unasked is one block only: the last, which has the primary register.
+        for read, message in zip(self._reads[-len(answers) :], answers, strict=True):
+            registers |= modbus_map.registers_of(read, message.pdu.registers or ())
+        reading = modbus_map.read(self.map, registers)
         if not reading.is_readable:
             primary = self.map.primary
             return Meaning(problem=f"{primary}: {reading.faults[primary]}")
         return Meaning(dict(reading.values), "", reading.meter_time, reading.status)
+
+    def refusal(self, message: modbus.Message) -> str:
+        return f"exception {message.pdu.code:02X}" if message.pdu.code is not None else ""
 
 
 def _unit(address: str) -> int:
