@@ -1,4 +1,9 @@
-"""A bus behind a serial server: many simulated meters on one TCP port."""
+"""A bus: many simulated meters on one half-duplex wire, and the doors masters reach it by.
+
+A door is a serial server's TCP port (`SimulatedBus.start`), a pseudo-terminal
+(`serial_port.SerialPort`) or a modem (`dtu.SimulatedDtu`). All doors of a bus lead to the same
+wire, so two masters disturb one another as they would in a cellar.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,12 @@ import random
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from collectors.frames import FrameError, cjt188, mbus, modbus
-from collectors.simulator import faults
-from collectors.simulator.faults import Fault
+from collectors.simulator.faults import EFFECTS, Act, Occasion
 from collectors.simulator.meters import Meter
+from collectors.simulator.wire import Wire
 
 
 class Clock(Protocol):
@@ -27,13 +32,16 @@ _DECODERS: dict[str, Any] = {
     "modbus": partial(modbus.decode_rtu, side="request"),
     "modbus_tcp": partial(modbus.decode_tcp, side="request"),
 }
+# A question that breaks off for so long is over; what comes then begins another.
+QUIET_S: Final = 0.25
 
 
 class SimulatedBus:
-    """Meters of one protocol on one TCP port of `host`; port 0 takes a free one.
+    """Meters of one protocol on one wire, behind one TCP port of `host`; port 0 takes a free one.
 
-    Every connection hears every meter, as on a real wire. With `baud`, an answer takes as long
-    as the bits of question and answer would (11 a byte); without, none.
+    With `baud`, questions and answers take as long as their bits (11 a byte, and `gap_bits` idle
+    ones), and a meter begins to answer `response_s` after the question; without, nothing takes
+    time. `has_echo`: the converter hands back what a master says.
     """
 
     def __init__(
@@ -45,19 +53,36 @@ class SimulatedBus:
         host: str = "127.0.0.1",
         port: int = 0,
         baud: int | None = None,
+        response_s: float = 0.0,
+        gap_bits: int = 0,
+        has_echo: bool = False,
+        seed: int = 1,
     ):
         protocols = {meter.protocol for meter in meters}
         if len(protocols) != 1:
             raise ValueError(f"bus {bus_id} needs meters of one protocol, not {sorted(protocols)}")
         self.bus_id, self.meters, self.clock = bus_id, list(meters), clock
-        self.host, self.port, self.baud = host, port, baud
+        self.host, self.port = host, port
+        self.response_s, self.has_echo = response_s, has_echo
         self.protocol = protocols.pop()
-        self.decode = _DECODERS[self.protocol]
         self.asked = 0
+        self.wire = Wire(baud, gap_bits=gap_bits)
+        self.wire.join(_Meters(self, random.Random(f"{seed}/{bus_id}")))
         # CJ/T 188 requests name their meter; M-Bus meters must all hear a selection.
-        self._by_address = {m.address: m for m in meters} if self.protocol == "cjt188" else {}
+        self._by_address: dict[str, list[Meter]] = {}
+        if self.protocol == "cjt188":
+            for meter in self.meters:
+                self._by_address.setdefault(meter.address, []).append(meter)
         self._server: asyncio.Server | None = None
-        self._lines: set[_Line] = set()
+        self._doors: set[Door] = set()
+
+    @property
+    def baud(self) -> int | None:
+        return self.wire.baud
+
+    @baud.setter
+    def baud(self, baud: int | None) -> None:
+        self.wire.baud = baud
 
     def meter(self, address: str) -> Meter:
         """The meter of that address. Raises KeyError."""
@@ -69,65 +94,97 @@ class SimulatedBus:
     async def start(self) -> None:
         """Listen. Raises OSError where the port is taken."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Line(self), self.host, self.port)
+        self._server = await loop.create_server(lambda: Door(self), self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Stop listening and hang up on everybody."""
-        if self._server is None:
-            return
-        self._server.close()
-        for line in list(self._lines):
-            line.hang_up()
+        for door in list(self._doors):
+            door.hang_up()
         await asyncio.sleep(0)
-        await self._server.wait_closed()
-        self._server = None
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+            self._server = None
 
-    def line(self) -> asyncio.Protocol:
-        """One more connection to the bus, to be given a transport: what a modem carries."""
-        return _Line(self)
+    def door(self) -> Door:
+        """One more way to the bus, to be given a transport: what a modem or a port carries."""
+        return Door(self)
 
     def hearers(self, request: Any) -> Sequence[Meter]:
         """The meters a request can concern."""
         if not self._by_address or request.address == cjt188.BROADCAST:
             return self.meters
-        meter = self._by_address.get(request.address)
-        return (meter,) if meter else ()
+        return self._by_address.get(request.address, ())
 
-    def joined(self, line: _Line) -> None:
-        self._lines.add(line)
+    def opened(self, door: Door) -> None:
+        self._doors.add(door)
+        self.wire.join(door)
 
-    def left(self, line: _Line) -> None:
-        self._lines.discard(line)
+    def closed(self, door: Door) -> None:
+        self._doors.discard(door)
+        self.wire.leave(door)
+
+    def hang_up(self) -> None:
+        """The converter fails: every door slams."""
+        for door in list(self._doors):
+            door.hang_up()
 
 
-class _Line(asyncio.Protocol):
-    """One connection to a bus."""
+class Door(asyncio.Protocol):
+    """A master's way to the wire, and what the wire says back to it."""
 
     def __init__(self, bus: SimulatedBus):
         self._bus = bus
-        self._buffer = b""
-        self._wire_s = 0.0  # how long the question under way was on the wire
-        self._transport: asyncio.Transport | None = None
+        self._transport: Any = None
+
+    @property
+    def hears_itself(self) -> bool:
+        return self._bus.has_echo
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._bus.joined(self)
+        self._bus.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._bus.left(self)
+        self._bus.closed(self)
 
     def hang_up(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        self._bus.wire.say(data, self)
+
+    def hear(self, data: bytes, sender: object, lasted_s: float) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+
+class _Meters:
+    """All meters of a bus as one listener: they hear questions, and answer with their faults."""
+
+    hears_itself = False
+
+    def __init__(self, bus: SimulatedBus, dice: random.Random):
+        self._bus, self._dice = bus, dice
+        self._decode = _DECODERS[bus.protocol]
+        self._buffer = b""
+        self._heard_at = 0.0
+        self._last_said = b""
+
+    def hear(self, data: bytes, sender: object, lasted_s: float) -> None:
+        if not isinstance(sender, Door):
+            return  # a meter's answer is no question to another
+        now = asyncio.get_running_loop().time()
+        if now - lasted_s - self._heard_at > QUIET_S:
+            self._buffer = b""
+        self._heard_at = now
         self._buffer += data
         while self._buffer:
             try:
-                request, consumed = self._bus.decode(self._buffer)
+                request, consumed = self._decode(self._buffer)
             except FrameError as error:
                 self._buffer = self._buffer[error.consumed :]
                 continue
@@ -148,48 +205,26 @@ class _Line(asyncio.Protocol):
         self, meter: Meter, request: Any, frame: bytes, answer: bytes, now: datetime
     ) -> None:
         fault = meter.faults.next()
-        self._wire_s = 11 * len(frame) / self._bus.baud if self._bus.baud else 0.0
-        if fault is None:
-            self._send(answer)
-        elif fault is Fault.ECHO:
-            self._send(frame + answer)
-        elif fault is Fault.NOISE:
-            self._send(_noise() + answer + _noise())
-        elif fault is Fault.HALF_FRAME:
-            self._send(answer[: len(answer) // 2])
-        elif fault is Fault.BAD_CHECKSUM:
-            self._send(_spoilt(answer))
-        elif fault is Fault.WRONG_ADDRESS:
-            self._send(meter.stranger(request, now) or b"")
-        elif fault is Fault.SLOW:
-            self._send(answer, delay_s=faults.SLOW_S)
-        elif fault is Fault.DRIP:
-            for n, byte in enumerate(answer):
-                self._send(bytes((byte,)), delay_s=0.002 * (n + 1))
-        elif fault is Fault.DISCONNECT:
-            self.hang_up()
+        occasion = Occasion(
+            answer,
+            question=frame,
+            stranger=lambda: meter.stranger(request, now) or b"",
+            previous=self._last_said,
+            dice=self._dice,
+        )
+        self._last_said = answer
+        for delay_s, piece in EFFECTS[fault](occasion):
+            self._do(meter, delay_s + self._bus.response_s, piece)
 
-    def _send(self, data: bytes, *, delay_s: float = 0.0) -> None:
-        if self._bus.baud:
-            delay_s += self._wire_s + 11 * len(data) / self._bus.baud
+    def _do(self, meter: Meter, delay_s: float, piece: bytes | Act) -> None:
+        act = partial(self._now, meter, piece)
         if delay_s:
-            asyncio.get_running_loop().call_later(delay_s, self._write, data)
+            asyncio.get_running_loop().call_later(delay_s, act)
         else:
-            self._write(data)
+            act()
 
-    def _write(self, data: bytes) -> None:
-        if self._transport is not None and data:
-            self._transport.write(data)
-
-
-def _noise() -> bytes:
-    """A burst such as a badly ended line gives: any bytes but those that begin a frame, which
-    would only make the answer late."""
-    return bytes(random.choices([b for b in range(256) if b not in (0x10, 0x68, 0xE5)], k=7))
-
-
-def _spoilt(answer: bytes) -> bytes:
-    """The answer with its checksum off by one; an acknowledgement becomes another byte."""
-    if len(answer) == 1:
-        return b"\xa5"
-    return answer[:-2] + bytes(((answer[-2] + 1) & 0xFF, answer[-1]))
+    def _now(self, meter: Meter, piece: bytes | Act) -> None:
+        if isinstance(piece, Act):
+            self._bus.hang_up()
+        else:
+            self._bus.wire.say(piece, meter)

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from enum import Enum
-from itertools import chain, repeat
+from collections.abc import Sequence
 from typing import Any
 
 from collectors.simulator.bus import SimulatedBus
+from collectors.simulator.faults import EFFECTS, Act, DtuFault, FaultPlan, Occasion
 
-PIECE_S = 0.03  # between the packets one answer is torn into
 LAST_REDIAL_S = 5.0
-
-
-class DtuFault(Enum):
-    """What a DTU does with one of its meters' answers instead of passing it on whole."""
-
-    DROP = "drop"  # the connection is lost and the answer with it; it dials again
-    REDIAL = "redial"  # as DROP, but the old socket stays open, as after a lost carrier
-    HALVES = "halves"  # two packets
-    GLUED = "glued"  # one packet with heartbeats before and after
-    HEARTBEAT = "heartbeat"  # a heartbeat between the two halves
-    STRANGER = "stranger"  # as DROP, and the next registration is somebody else's
 
 
 class SimulatedDtu:
@@ -47,6 +34,7 @@ class SimulatedDtu:
         heartbeat_s: float = 60.0,
         redial_s: float = 0.1,
         faults: Sequence[DtuFault | None] = (),
+        faults_for_ever: bool = False,
     ):
         self.bus, self.device_id, self.host, self.port = bus, device_id, host, port
         self.registration = registration or device_id.encode()
@@ -55,7 +43,7 @@ class SimulatedDtu:
         self.dials = 0
         self.is_stranger = False
         self._redial_s = redial_s
-        self._faults: Iterator[DtuFault | None] = chain(faults, repeat(None))
+        self.faults = FaultPlan(faults, for_ever=faults_for_ever)
         self._modems: set[_Modem] = set()
         self._dialling: asyncio.Task[None] | None = None
 
@@ -77,9 +65,6 @@ class SimulatedDtu:
         for modem in self._modems:
             if modem.is_current:
                 modem.say(data)
-
-    def next_fault(self) -> DtuFault | None:
-        return next(self._faults)
 
     def introduction(self) -> bytes:
         """The registration; a stranger's once after a STRANGER fault."""
@@ -117,14 +102,14 @@ class _Modem(asyncio.Protocol):
         self.lost = asyncio.Event()  # to be dialled again, although perhaps not closed
         self.is_current = True
         self._dtu = dtu
-        self._line = dtu.bus.line()
+        self._door = dtu.bus.door()
         self._transport: asyncio.Transport | None = None
         self._beat: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         self._dtu.opened(self)
-        self._line.connection_made(_Wire(self))
+        self._door.connection_made(_Wire(self))
         self.say(self._dtu.introduction())
         self._next_beat()
 
@@ -132,12 +117,12 @@ class _Modem(asyncio.Protocol):
         self._transport = None
         if self._beat is not None:
             self._beat.cancel()
-        self._line.connection_lost(exc)
+        self._door.connection_lost(exc)
         self._dtu.closed(self)
         self.lost.set()
 
     def data_received(self, data: bytes) -> None:
-        self._line.data_received(data)
+        self._door.data_received(data)
 
     def hang_up(self) -> None:
         if self._transport is not None:
@@ -157,26 +142,23 @@ class _Modem(asyncio.Protocol):
 
     def answer(self, data: bytes) -> None:
         """Pass a meter's answer on, in the way the next fault says."""
-        dtu = self._dtu
-        fault, half, beat = dtu.next_fault(), len(data) // 2, dtu.heartbeat
-        if fault is None:
-            self.say(dtu.prefix + data)
-        elif fault is DtuFault.GLUED:
-            self.say(beat + dtu.prefix + data + beat)
-        elif fault is DtuFault.HALVES:
-            self._say_in_turn(dtu.prefix + data[:half], data[half:])
-        elif fault is DtuFault.HEARTBEAT:
-            self._say_in_turn(dtu.prefix + data[:half], beat, data[half:])
-        elif fault is DtuFault.REDIAL:
+        dtu, loop = self._dtu, asyncio.get_running_loop()
+        occasion = Occasion(data, prefix=dtu.prefix, beat=dtu.heartbeat)
+        for delay_s, piece in EFFECTS[dtu.faults.next()](occasion):
+            if delay_s:
+                loop.call_later(delay_s, self._do, piece)
+            else:
+                self._do(piece)
+
+    def _do(self, piece: bytes | Act) -> None:
+        if isinstance(piece, bytes):
+            self.say(piece)
+        elif piece is Act.REDIAL:
+            self._door.connection_lost(None)
             self.lost.set()
         else:
-            dtu.is_stranger = fault is DtuFault.STRANGER
+            self._dtu.is_stranger = piece is Act.STRANGE
             self.hang_up()
-
-    def _say_in_turn(self, *pieces: bytes) -> None:
-        loop = asyncio.get_running_loop()
-        for n, piece in enumerate(pieces):
-            loop.call_later(n * PIECE_S, self.say, piece)
 
 
 class _Wire(asyncio.Transport):

@@ -137,7 +137,8 @@ class CjtMeter:
         raise NotImplementedError
 
     def _clock(self, now: datetime) -> datetime:
-        return now.astimezone(LOCAL).replace(tzinfo=None, microsecond=0)
+        shown = now + self.faults.clock_shift
+        return shown.astimezone(LOCAL).replace(tzinfo=None, microsecond=0)
 
 
 class CjtHeatMeter(CjtMeter):
@@ -310,7 +311,9 @@ class MbusHeatMeter:
             mb.record_int(_FLOW, values["flow_lph"]),
             mb.record_int(_SUPPLY, values["supply_cdeg"], length=2),
             mb.record_int(_RETURN, values["return_cdeg"], length=2),
-            mb.record_datetime(now.astimezone(LOCAL).replace(tzinfo=None)),
+            mb.record_datetime(
+                (now + self.faults.clock_shift).astimezone(LOCAL).replace(tzinfo=None)
+            ),
         ]
         return mb.encode_variable_response(
             address,

@@ -75,7 +75,8 @@ class ModbusMeter:
         return pdus.answer_registers(asked.function, found)
 
     def _registers(self, now: datetime) -> dict[tuple[int, int], int]:
-        clock = now.astimezone(LOCAL).replace(tzinfo=None, microsecond=0)
+        shown_at = now + self.faults.clock_shift
+        clock = shown_at.astimezone(LOCAL).replace(tzinfo=None, microsecond=0)
         shown: dict[str, int | str | datetime | None] = {
             **self.source(now),
             "meter_time": clock,

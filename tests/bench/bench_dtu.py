@@ -30,7 +30,8 @@ from backend.config import load
 from collectors.collector import Collector
 from collectors.frames import cjt188
 from collectors.simulator.bus import SimulatedBus
-from collectors.simulator.dtu import DtuFault, SimulatedDtu
+from collectors.simulator.dtu import SimulatedDtu
+from collectors.simulator.faults import DtuFault
 from collectors.simulator.meters import CjtUtilityMeter
 
 DTUS, METERS, BAUD = 1_000, 16, 2400

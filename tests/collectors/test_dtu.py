@@ -9,7 +9,8 @@ from collectors.frames import cjt188
 from collectors.links.dtu import MUTE, PUSH, UNKNOWN, UNREGISTERED, DtuListener, Limits
 from collectors.links.link import LinkDown
 from collectors.session import Failed, Read, Session, Target
-from collectors.simulator.dtu import DtuFault, SimulatedDtu
+from collectors.simulator.dtu import SimulatedDtu
+from collectors.simulator.faults import DtuFault
 
 PHONE = "13800138000"
 HEAT = Target("cjt188", "20010100000101")
