@@ -158,6 +158,12 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     S("NUAN_READ_INTERVAL_S", int, 10, "seconds between live readings of the demo's buses"),
     S("NUAN_BUS_TIMEOUT_S", int, 3, "seconds a meter is given to answer"),
+    S(
+        "NUAN_CLOCK_DRIFT_S",
+        int,
+        300,
+        "seconds a meter's clock may be off before its readings are flagged clock_drift",
+    ),
     S("NUAN_DTU_HOST", str, "0.0.0.0", "address the collector listens on for DTUs"),
     S("NUAN_DTU_PORT", int, 0, "port DTUs dial (buses named dtu://<id>); 0: none"),
     S(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter as Counts
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -20,6 +21,8 @@ from sqlalchemy.exc import DBAPIError
 from backend.archive.models import Bus, Meter
 from backend.base.clock import Clock
 from backend.base.db import db
+from backend.metering import bus_states
+from backend.metering.bus_states import Heard
 from collectors.dtus import Dtus
 from collectors.orders import Orders
 from collectors.reading import PUSH_SCHEME, Asked, Outcome, read_all, store
@@ -45,6 +48,7 @@ class Collector:
         self.outcomes: asyncio.Queue[tuple[int, datetime, Outcome]] = asyncio.Queue(QUEUE_LIMIT)
         self.sessions: dict[int, tuple[str, Session]] = {}
         self.meters: dict[int, list[Asked]] = {}
+        self.reading: set[int] = set()  # buses in the middle of a cycle
         self.storing = Storing(self._store, spool)
         settings = app.extensions["nuan_settings"]
         self.dtus = Dtus(
@@ -63,7 +67,7 @@ class Collector:
         self.scheduler.add_job(self._reload, "interval", seconds=RELOAD_S, max_instances=1)
         self.scheduler.start()
         storer = asyncio.gather(self._store_all(), self.storing.drain())
-        orders = Orders(self.app, self.clock, self.sessions)
+        orders = Orders(self.app, self.clock, self.sessions, self.reading)
         orders.start()
         await stop.wait()
         self.scheduler.shutdown(wait=False)
@@ -132,11 +136,23 @@ class Collector:
 
     async def _read_bus(self, bus_id: int) -> None:
         session = self.sessions[bus_id][1]
-        outcome = await read_all(session, self.meters.get(bus_id, []), bus_id)
+        self.reading.add(bus_id)
+        try:
+            outcome = await self._cycle(bus_id, session)
+        finally:
+            self.reading.discard(bus_id)
         READS.labels("read").inc(len(outcome.readings))
         READS.labels("failed").inc(len(outcome.failures))
         await self.outcomes.put((bus_id, self.clock.now(), outcome))
         WAITING.set(self.outcomes.qsize())
+
+    async def _cycle(self, bus_id: int, session: Session) -> Outcome:
+        """Ask all meters of a bus; how long that took says whether its plan leaves the time."""
+        elapsed = asyncio.get_running_loop().time
+        began = elapsed()
+        outcome = await read_all(session, self.meters.get(bus_id, []), bus_id)
+        outcome.cycle_s = elapsed() - began
+        return outcome
 
     async def _store_all(self) -> None:
         """Store outcomes as they come, together when several wait; try again while it fails."""
@@ -155,8 +171,7 @@ class Collector:
             whole.merge(outcome)
         with self.app.app_context():
             recorded = store(whole)
-            for bus_id, at, outcome in sorted(batch, key=lambda part: part[0]):
-                _note_bus(bus_id, at, outcome)
+            bus_states.note([_heard(*part) for part in batch])
             db.session.commit()
         log.info(
             "stored",
@@ -168,15 +183,7 @@ class Collector:
         )
 
 
-def _note_bus(bus_id: int, at: datetime, outcome: Outcome) -> None:
-    """The bus's state as the console shows it: reading, partly silent, silent."""
-    if not outcome.readings:
-        state = "silent"
-    elif outcome.failures:
-        state = "partly_silent"
-    else:
-        state = "reading"
-    values: dict[str, object] = {"state": state}
-    if outcome.readings:
-        values["last_seen_at"] = at
-    db.session.execute(sa.update(Bus).where(Bus.id == bus_id).values(**values))
+def _heard(bus_id: int, at: datetime, outcome: Outcome) -> Heard:
+    """What an outcome says of its bus."""
+    reasons = Counts(code for _, _, code in outcome.failures)
+    return Heard(bus_id, at, len(outcome.readings), outcome.cycle_s, dict(reasons))

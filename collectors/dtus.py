@@ -11,9 +11,10 @@ from datetime import datetime
 from prometheus_client import Counter
 
 from backend.base.clock import Clock
+from backend.metering.refused import Refusal
 from collectors.links import Link, link_of
 from collectors.links.dtu import PUSH, Allowance, DtuListener, Unasked
-from collectors.reading import Asked, Outcome, Refusal
+from collectors.reading import Asked, Outcome
 from collectors.unasked import Heard, NotBelieved, believe, messages
 
 log = logging.getLogger("nuan.dtu")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from flask import Flask
 from backend.archive.models import Meter
 from backend.base.clock import Clock
 from backend.base.db import db
-from backend.metering import bus_jobs, commands, runs
+from backend.metering import bus_jobs, bus_states, commands, runs
 from backend.metering.bus_jobs import Job
 from backend.metering.commands import Order
 from backend.metering.models import Reading
@@ -52,8 +52,9 @@ class _Taken:
 class Orders:
     """Carries out runs and commands on a collector's buses until stopped."""
 
-    def __init__(self, app: Flask, clock: Clock, buses: Buses):
-        self.app, self.clock, self.buses = app, clock, buses
+    def __init__(self, app: Flask, clock: Clock, buses: Buses, in_cycle: Set[int] = frozenset()):
+        self.app, self.clock, self.buses, self._in_cycle = app, clock, buses, in_cycle
+        self._marked: Set[int] | None = None  # busy buses as the database knows them
         self._busy: dict[int, asyncio.Task[None]] = {}
         self._jobs: dict[int, asyncio.Task[None]] = {}
         self._until_stored = UntilStored(app)
@@ -72,6 +73,7 @@ class Orders:
             await self._running
         tasks = [*self._busy.values(), *self._jobs.values()]
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._mark(frozenset())
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
@@ -87,6 +89,7 @@ class Orders:
         idle = [bus_id for bus_id in self.buses if bus_id not in self._busy]
         jobless = [bus_id for bus_id in self.buses if bus_id not in self._jobs]
         taken = await asyncio.to_thread(self._take, idle, jobless)
+        await self._mark(self._in_cycle | self._busy.keys() | self._jobs.keys())
         for bus_id in {o.bus_id for o in taken.orders} | {c.bus_id for c in taken.claims}:
             mine = [o for o in taken.orders if o.bus_id == bus_id]
             held = [c for c in taken.claims if c.bus_id == bus_id]
@@ -94,6 +97,13 @@ class Orders:
         for job in taken.jobs:
             on_bus = taken.on_buses.get(job.bus_id, [])
             self._begin(self._jobs, job.bus_id, self._do_job(job, on_bus))
+
+    async def _mark(self, busy: Set[int]) -> None:
+        """Tell the database which buses are being read, where that has changed."""
+        if busy != self._marked:
+            owned, now = list(self.buses), self.clock.now()
+            await self._until_stored(lambda: bus_states.mark_reading(busy, owned, now))
+            self._marked = busy
 
     def _begin(
         self, tasks: dict[int, asyncio.Task[None]], bus_id: int, work: Coroutine[Any, Any, None]
@@ -125,6 +135,7 @@ class Orders:
         bus_jobs.sweep(now)
         if now - self._planned_at >= PLAN_EVERY:
             runs.start_planned(now)
+            bus_states.sweep_pushed(now)
             self._planned_at = now
 
     async def _work(

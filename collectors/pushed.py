@@ -19,13 +19,14 @@ from flask import Flask
 from prometheus_client import Counter
 
 from backend.base.clock import Clock
+from backend.metering.refused import Refusal
 from backend.metering.service import MAX_BACKDATED
 from collectors.devices import NOBODY, Device, Directory, directory
 from collectors.frames import FrameError, iot_push
 from collectors.frames.iot_push import ONENET, Report
 from collectors.frames.iot_signature import is_from_onenet, is_onenet_address_check
 from collectors.links.push import Answer
-from collectors.reading import Outcome, Refusal
+from collectors.reading import Outcome
 from collectors.session import Read
 from collectors.storing import Batch
 from collectors.unasked import Heard, NotBelieved, believe, messages

@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from backend.archive.models import Meter
-from backend.metering import service
+from backend.base.clock import SHANGHAI
+from backend.metering import refused, service
+from backend.metering.bus_rules import drift_s
+from backend.metering.refused import Refusal, Rows
 from backend.metering.service import NewReading
+from collectors import decode
+from collectors.frames import FrameError
 from collectors.frames.cjt188_profiles import ROOM_SENSOR_TYPE
 from collectors.session import Failed, Read, Session, Target
 
@@ -50,24 +55,14 @@ class Asked:
         return cls(meter.id, meter.kind, target)
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Bytes that came and were refused, for the dispatcher."""
-
-    bus_id: int | None
-    code: str
-    reason: str
-    frame: bytes
-    at: datetime
-
-
 @dataclass(slots=True)
 class Outcome:
-    """What came of asking some meters."""
+    """What came of asking some meters; `cycle_s` is how long it took where it was all of a bus."""
 
     readings: list[NewReading] = field(default_factory=list)
     failures: list[tuple[int, datetime, str]] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    cycle_s: float | None = None
 
     def add(self, asked: Asked, result: Read | Failed, bus_id: int | None = None) -> None:
         """Take one meter's result in."""
@@ -76,9 +71,8 @@ class Outcome:
             return
         self.failures.append((asked.meter_id, result.at, result.reason))
         if result.raw:
-            self.refused.append(
-                Refusal(bus_id, result.reason, result.detail, result.raw, result.at)
-            )
+            why = (result.reason, result.detail, result.raw, result.at)
+            self.refused.append(Refusal(bus_id, *why, asked.meter_id, asked.target.protocol))
 
     def merge(self, other: Outcome) -> None:
         """Take another outcome in."""
@@ -106,7 +100,15 @@ def _reading(asked: Asked, read: Read) -> NewReading:
         return_cdeg=values.get("return_cdeg"),
         room_cdeg=values.get("room_cdeg"),
         frame=read.raw,
+        clock_drift_s=_drift_s(read),
     )
+
+
+def _drift_s(read: Read) -> int | None:
+    """How far the meter's clock is off, where its answer tells the time."""
+    if read.meter_time is None or read.frozen_at is not None:
+        return None
+    return drift_s(read.meter_time, read.at.astimezone(SHANGHAI).replace(tzinfo=None))
 
 
 async def read_all(session: Session, meters: Sequence[Asked], bus_id: int | None = None) -> Outcome:
@@ -127,6 +129,24 @@ async def read_buses(
     return whole
 
 
+# A target's protocol -> the name its frames are explained by.
+_EXPLAINED_AS = {"dlt645": "dlt645_2007", "modbus_tcp": "modbus"}
+
+
+def explained(one: Refusal) -> Rows:
+    """What the codec makes of a refused frame, for the dispatcher: rows, or what is wrong with it
+    and where. Empty where the protocol is not known."""
+    if one.protocol is None:
+        return []
+    try:
+        rows = decode.explain(_EXPLAINED_AS.get(one.protocol, one.protocol), one.frame)
+        return [list(row) for row in rows]
+    except FrameError as error:
+        return [["错误", error.code, decode.refusal_zh(error)]]
+    except ValueError as error:
+        return [["错误", "unknown", decode.refusal_zh(error)]]
+
+
 def store(outcome: Outcome) -> service.Recorded:
     """Put an outcome into the database, in the caller's transaction.
 
@@ -137,6 +157,5 @@ def store(outcome: Outcome) -> service.Recorded:
     if outcome.readings and not recorded.stored:
         return recorded
     service.record_failures(outcome.failures)
-    for r in outcome.refused:
-        service.keep_refused(r.bus_id, r.code, r.reason, r.frame, r.at)
+    refused.keep(outcome.refused, explained)
     return recorded

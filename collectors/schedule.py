@@ -24,6 +24,7 @@ from backend.base.db import db
 from backend.billing import tasks as billing_tasks
 from backend.cashier import service as cashier
 from backend.cashier import tasks as cashier_tasks
+from backend.metering import bus_jobs, refused
 from backend.notices import service as notices
 
 log = logging.getLogger("nuan.schedule")
@@ -73,6 +74,11 @@ class Jobs:
         day: date = business_day(self.clock.now()) - timedelta(days=1)
         self._run(lambda: cashier_tasks.defer_reconcile(day), "fetch_statements")
 
+    def forget(self) -> None:
+        """Delete old samples of refused frames and jobs on buses that ended long ago."""
+        now = self.clock.now()
+        self._run(lambda: refused.forget(now) + bus_jobs.forget(now), "forget")
+
     def recover_tasks(self) -> None:
         """Give tasks of workers that died back to the queue."""
         with self.app.app_context():
@@ -94,6 +100,7 @@ def plan(jobs: Jobs, reminder_hour: int) -> BackgroundScheduler:
         (jobs.issue_bills, _cron(day=1, hour=2)),
         (jobs.remind, _cron(hour=reminder_hour, minute=0)),
         (jobs.fetch_statements, _cron(hour="10-12", minute=15)),
+        (jobs.forget, _cron(hour=3, minute=40)),
         (jobs.recover_messages, IntervalTrigger(minutes=1)),
         (jobs.sweep_orders, IntervalTrigger(minutes=5)),
         (jobs.recover_tasks, IntervalTrigger(seconds=30)),

@@ -18,8 +18,9 @@ import psycopg
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from backend.metering.refused import Refusal
 from backend.metering.service import NewReading
-from collectors.reading import Outcome, Refusal
+from collectors.reading import Outcome
 from collectors.spool import Spool
 
 log = logging.getLogger("nuan.collect")
@@ -132,6 +133,7 @@ def _outcome(fields: dict[str, Any]) -> Outcome:
         readings=[NewReading(**r) for r in fields["readings"]],
         failures=[(meter_id, at, code) for meter_id, at, code in fields["failures"]],
         refused=[Refusal(**r) for r in fields["refused"]],
+        cycle_s=fields.get("cycle_s"),
     )
 
 

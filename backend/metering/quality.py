@@ -9,10 +9,12 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from flask import current_app
 
 from backend.archive.models import Meter
 from backend.base.db import db
 from backend.metering import rules
+from backend.metering.bus_rules import CLOCK_DRIFT, is_drifted
 from backend.metering.models import MeterState
 
 if TYPE_CHECKING:
@@ -50,10 +52,11 @@ def flag(batch: Sequence[NewReading]) -> Flagged:
     One statement whatever the size of the batch.
     """
     last, limits = _known({r.meter_id for r in batch})
+    limit_s: int = current_app.extensions["nuan_settings"].clock_drift_s
     known = {meter_id: at for meter_id, (at, _) in last.items() if at is not None}
     checked: list[NewReading] = []
     for reading in sorted(batch, key=attrgetter("read_at", "meter_id")):
-        flags = [*reading.flags, *_impossible_temperatures(reading)]
+        flags = [*reading.flags, *_impossible_temperatures(reading), *_clock(reading, limit_s)]
         if reading.register is not None:
             flags += _register(reading, last, limits)
         checked.append(replace(reading, flags=flags) if flags else reading)
@@ -83,6 +86,10 @@ def _known(meters: set[int]) -> tuple[dict[int, Last], dict[int, tuple[int, int]
         usual = USUAL_MAX_PER_DAY.get((kind, scope), FALLBACK_MAX_PER_DAY)
         limits[meter_id] = (register_max or REGISTER_MAX, max_per_day or usual)
     return last, limits
+
+
+def _clock(reading: NewReading, limit_s: int) -> list[str]:
+    return [CLOCK_DRIFT] if is_drifted(reading.clock_drift_s, limit_s) else []
 
 
 def _impossible_temperatures(reading: NewReading) -> list[str]:

@@ -11,16 +11,18 @@ import sqlalchemy as sa
 from backend.base.clock import month_start
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.metering import quality, series, store
-from backend.metering.models import ManualEntry, MeterState, Reading, RefusedFrame
+from backend.metering import meter_notes, quality, series, store
+from backend.metering.models import ManualEntry, MeterState, Reading
 
 MAX_BACKDATED = timedelta(days=60)
-MAX_REFUSED_A_DAY = 1000  # samples kept of what was refused, for the dispatcher
 
 
 @dataclass(frozen=True, slots=True)
 class NewReading:
-    """A reading on its way in; `register` counts Wh or litres, temperatures hundredths of C."""
+    """A reading on its way in; `register` counts Wh or litres, temperatures hundredths of C.
+
+    What it tells of its meter besides (the clock's drift, the signal) is kept with the meter.
+    """
 
     meter_id: int
     read_at: datetime
@@ -38,6 +40,9 @@ class NewReading:
     frame: bytes | None = None
     author_id: int | None = None
     reason: str | None = None
+    clock_drift_s: int | None = None
+    signal_dbm: int | None = None
+    snr_ddb: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ def record(batch: Sequence[NewReading]) -> Recorded:
     flagged = quality.flag(batch)
     fresh = store.put(flagged.readings, likely_new=flagged.all_newer)
     store.move_states(fresh)
+    meter_notes.keep(fresh)
     store.count(((r.meter_id, r.read_at) for r in fresh if r.kind == "current"), answered=True)
     series.fill(fresh)
     return Recorded(len(fresh), len(batch) - len(fresh))
@@ -72,18 +78,6 @@ def record_failures(failures: Sequence[tuple[int, datetime, str]]) -> None:
     meters, moments, codes = (list(column) for column in zip(*failures, strict=True))
     db.session.execute(FAILED, {"meters": meters, "at": moments, "codes": codes})
     store.count(zip(meters, moments, strict=True), answered=False)
-
-
-def keep_refused(bus_id: int | None, code: str, reason: str, frame: bytes, at: datetime) -> None:
-    """Keep a refused frame for the dispatcher, up to MAX_REFUSED_A_DAY a day."""
-    day_ago = at - timedelta(days=1)
-    kept = db.session.scalar(
-        sa.select(sa.func.count()).select_from(RefusedFrame).where(RefusedFrame.at > day_ago)
-    )
-    if (kept or 0) < MAX_REFUSED_A_DAY:
-        db.session.add(
-            RefusedFrame(at=at, bus_id=bus_id, code=code, reason=reason, frame=frame[:512])
-        )
 
 
 def typed_reading(

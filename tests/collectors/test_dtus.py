@@ -83,7 +83,7 @@ def count(model):
 async def test_the_meters_behind_a_dtu_are_read_and_stored(app):
     async with collecting(app, every_s=3600):
         await until(lambda: count(Reading) == len(ADDRESSES))
-    assert db.session.scalar(sa.select(Bus.state)) == "reading"
+    assert db.session.scalar(sa.select(Bus.state)) in ("idle", "reading")
     assert set(db.session.scalars(sa.select(Reading.register))) == {123_450}
 
 

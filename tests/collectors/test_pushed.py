@@ -158,7 +158,7 @@ async def test_each_platforms_push_is_a_reading_with_its_frame(app, clock, shape
     assert frame.endswith(reading.frame)
     assert refused() == []
     bus = db.session.scalars(sa.select(Bus).where(Bus.code == name)).one()
-    assert (bus.state, bus.last_seen_at) == ("reading", clock.now())
+    assert (bus.state, bus.last_seen_at) == ("idle", clock.now())
 
 
 async def test_a_push_sent_again_is_one_reading(app, clock):

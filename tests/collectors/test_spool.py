@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backend.metering.refused import Refusal
 from backend.metering.service import NewReading
-from collectors.reading import Outcome, Refusal
+from collectors.reading import Outcome
 from collectors.spool import HEADER, Spool, SpoolInUse
 from collectors.storing import pack, unpack
 

@@ -183,11 +183,3 @@ def test_a_typed_reading_cannot_come_from_the_future(meter):
     with pytest.raises(Problem) as refused:
         typed(meter, 5000, builders.make_staff(), at=NOON + timedelta(hours=1))
     assert refused.value.code == "reading_in_future"
-
-
-def test_what_was_refused_on_a_wire_is_kept_for_the_dispatcher_up_to_a_limit(app, monkeypatch):
-    monkeypatch.setattr(service, "MAX_REFUSED_A_DAY", 3)
-    for _ in range(5):
-        service.keep_refused(None, "checksum", "bad", b"\x68\x68", NOON)
-        db.session.flush()
-    assert db.session.scalar(sa.select(sa.func.count()).select_from(service.RefusedFrame)) == 3

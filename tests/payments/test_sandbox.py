@@ -20,8 +20,8 @@ from payments.sandbox.notifier import REPEATS_S
 from payments.sandbox.server import running_sandbox
 from payments.sandbox.tradebill import BEIJING
 from payments.statement import RowKind
-from payments.wechat_statement import parse_wechat_tradebill
 from payments.wechat import WeChatPay
+from payments.wechat_statement import parse_wechat_tradebill
 
 NUAN = str(Path(sys.executable).with_name("nuan"))
 
