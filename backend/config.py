@@ -184,12 +184,39 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     S("NUAN_PUSH_ONENET_TOKEN", str, "", "the token OneNET signs its pushes with", secret=True),
     S(
+        "NUAN_PUSH_ONENET_KEY",
+        str,
+        "",
+        "the 43-character key OneNET encrypts its pushes with, where that is switched on",
+        secret=True,
+    ),
+    S(
+        "NUAN_FIELD_MAPS_DIR",
+        str,
+        "",
+        "directory of field maps (*.toml) of the company's own, over those that come with Nuan",
+    ),
+    S(
         "NUAN_MQTT_URL",
         str,
         "",
         "MQTT broker of LoRa network servers, mqtt://user:password@host:port or mqtts://; "
         "give it to one collector only",
         secret=True,
+    ),
+    S(
+        "NUAN_MQTT_CA_FILE",
+        str,
+        "",
+        "PEM of the authority that signed the broker's certificate; empty: the machine's",
+    ),
+    S("NUAN_MQTT_CERT_FILE", str, "", "our certificate (PEM), where the broker asks for one"),
+    S("NUAN_MQTT_KEY_FILE", str, "", "its private key (PEM)"),
+    S(
+        "NUAN_MQTT_CLIENT_ID",
+        str,
+        "nuan-collect",
+        "who the broker keeps the session for; each collector has its own",
     ),
     S(
         "NUAN_MQTT_TOPICS",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qsl
 
 import sqlalchemy as sa
 from flask import Flask
@@ -10,6 +12,10 @@ from flask import Flask
 from backend.archive.models import Bus, Meter
 from backend.base.db import db
 from collectors.reading import PUSH_SCHEME, Asked
+
+# The protocol of a meter whose platform pushes values instead of frames; its profile is the field
+# map, "default" being its bus's.
+FIELDS: Final = "fields"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,7 @@ class Device:
     bus_id: int
     asked: Asked
     device: str
+    fields: str = ""  # the field map its values are read by; "" for one that sends frames
 
     @property
     def speech(self) -> tuple[str, str]:
@@ -49,7 +56,8 @@ class Directory:
     def add(self, device: Device) -> None:
         """Take a meter in."""
         self.devices.setdefault(device.device, []).append(device)
-        self.speakers.setdefault(device.speech, device)
+        if not device.fields:
+            self.speakers.setdefault(device.speech, device)
 
     def behind(self, names: tuple[str, ...]) -> list[Device]:
         """The meters a device speaks for, by the names the platform gives it."""
@@ -70,10 +78,25 @@ def directory(app: Flask) -> dict[str, Directory]:
             .order_by(Bus.id, Meter.id)
         )
         for bus, meter in rows:
-            one = found.setdefault(bus.link.removeprefix(PUSH_SCHEME), Directory())
+            platform, fields = platform_of(bus.link)
+            one = found.setdefault(platform, Directory())
             if bus.id not in one.buses:
                 one.buses.append(bus.id)
             if meter is not None:
-                name = str((meter.options or {}).get("device") or meter.address).upper()
-                one.add(Device(bus.id, Asked.of(meter), name))
+                one.add(_device(bus.id, meter, fields))
     return found
+
+
+def platform_of(link: str) -> tuple[str, str]:
+    """Platform and field map ("": none) of push://<platform>?fields=<map>."""
+    platform, _, query = link.removeprefix(PUSH_SCHEME).partition("?")
+    return platform, dict(parse_qsl(query)).get("fields", "")
+
+
+def _device(bus_id: int, meter: Meter, fields_of_bus: str) -> Device:
+    name = str((meter.options or {}).get("device") or meter.address).upper()
+    fields = ""
+    if meter.protocol == FIELDS:
+        named = meter.profile if meter.profile != "default" else fields_of_bus
+        fields = named or "default"  # which no map is called: refused, with those there are
+    return Device(bus_id, Asked.of(meter), name, fields)

@@ -10,8 +10,9 @@ from flask import Flask
 
 from backend.base.clock import Clock
 from backend.config import Settings
-from collectors.links.mqtt import MqttLink, parse_topics
+from collectors.links.mqtt import MqttLink, Tls, parse_topics
 from collectors.links.push import PushReceiver, parse_secrets
+from collectors.map_files import field_maps
 from collectors.pushed import PushIntake
 from collectors.storing import Batch
 
@@ -31,9 +32,15 @@ async def pushing(
     async with AsyncExitStack() as stack:
         try:
             if settings.push_port or settings.mqtt_url:
-                await _start(
-                    PushIntake(app, clock, put, settings.push_onenet_token), settings, stack
+                intake = PushIntake(
+                    app,
+                    clock,
+                    put,
+                    settings.push_onenet_token,
+                    onenet_key=settings.push_onenet_key,
+                    maps=field_maps(settings.field_maps_dir),
                 )
+                await _start(intake, settings, stack)
         except (ValueError, OSError) as error:
             raise NoPushes(str(error)) from error
         yield
@@ -46,7 +53,13 @@ async def _start(intake: PushIntake, settings: Settings, stack: AsyncExitStack) 
         await _listen(intake, settings, stack)
     if settings.mqtt_url:
         topics = parse_topics(settings.mqtt_topics)
-        link = MqttLink(settings.mqtt_url, topics, intake.take_message)
+        link = MqttLink(
+            settings.mqtt_url,
+            topics,
+            intake.take_message,
+            client_id=settings.mqtt_client_id,
+            tls=Tls(settings.mqtt_ca_file, settings.mqtt_cert_file, settings.mqtt_key_file),
+        )
         await link.start()
         stack.push_async_callback(link.stop)
 

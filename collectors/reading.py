@@ -9,8 +9,9 @@ from datetime import datetime
 
 from backend.archive.models import Meter
 from backend.base.clock import SHANGHAI
-from backend.metering import refused, service
+from backend.metering import meter_notes, refused, service
 from backend.metering.bus_rules import drift_s
+from backend.metering.meter_notes import Signal
 from backend.metering.refused import Refusal, Rows
 from backend.metering.service import NewReading
 from collectors import decode
@@ -62,6 +63,7 @@ class Outcome:
     readings: list[NewReading] = field(default_factory=list)
     failures: list[tuple[int, datetime, str]] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    signals: list[Signal] = field(default_factory=list)
     cycle_s: float | None = None
 
     def add(self, asked: Asked, result: Read | Failed, bus_id: int | None = None) -> None:
@@ -79,6 +81,7 @@ class Outcome:
         self.readings += other.readings
         self.failures += other.failures
         self.refused += other.refused
+        self.signals += other.signals
 
     def __len__(self) -> int:
         return len(self.readings) + len(self.failures)
@@ -157,5 +160,6 @@ def store(outcome: Outcome) -> service.Recorded:
     if outcome.readings and not recorded.stored:
         return recorded
     service.record_failures(outcome.failures)
+    meter_notes.keep_signals(outcome.signals)
     refused.keep(outcome.refused, explained)
     return recorded

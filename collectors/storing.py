@@ -18,6 +18,7 @@ import psycopg
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from backend.metering.meter_notes import Signal
 from backend.metering.refused import Refusal
 from backend.metering.service import NewReading
 from collectors.reading import Outcome
@@ -133,6 +134,7 @@ def _outcome(fields: dict[str, Any]) -> Outcome:
         readings=[NewReading(**r) for r in fields["readings"]],
         failures=[(meter_id, at, code) for meter_id, at, code in fields["failures"]],
         refused=[Refusal(**r) for r in fields["refused"]],
+        signals=[Signal(**s) for s in fields.get("signals", ())],
         cycle_s=fields.get("cycle_s"),
     )
 

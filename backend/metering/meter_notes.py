@@ -1,64 +1,77 @@
-"""What readings tell of their meters besides values: the clock's drift and the signal."""
+"""What is told of meters besides readings: the clock's drift, how they are heard and fed.
+
+Each is of its newest moment and never moved back; what is not told stays as it was.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from operator import attrgetter, itemgetter
 
 import sqlalchemy as sa
 
 from backend.base.db import db
 
-if TYPE_CHECKING:
-    from backend.metering.service import NewReading
-
-# Each is of its newest moment and never moved back; what a reading does not tell stays.
-_NOTE = sa.text("""
-INSERT INTO meter_state AS s (meter_id, clock_drift_s, clock_at, signal_dbm, snr_ddb, signal_at)
-SELECT meter_id, drift, CASE WHEN drift IS NOT NULL THEN at END, dbm, snr,
-       CASE WHEN coalesce(dbm, snr) IS NOT NULL THEN at END
-  FROM unnest(CAST(:meters AS bigint[]), CAST(:at AS timestamptz[]), CAST(:drifts AS int[]),
-              CAST(:dbm AS int[]), CAST(:snr AS int[])) AS n(meter_id, at, drift, dbm, snr)
+_CLOCKS = sa.text("""
+INSERT INTO meter_state AS s (meter_id, clock_drift_s, clock_at)
+SELECT * FROM unnest(CAST(:meters AS bigint[]), CAST(:drifts AS int[]),
+                     CAST(:at AS timestamptz[])) AS n(meter_id, drift, at)
  ORDER BY meter_id
 ON CONFLICT (meter_id) DO UPDATE SET
-    clock_drift_s = CASE WHEN s.clock_at > excluded.clock_at THEN s.clock_drift_s
-                         ELSE coalesce(excluded.clock_drift_s, s.clock_drift_s) END,
-    clock_at = greatest(s.clock_at, excluded.clock_at),
-    signal_dbm = CASE WHEN excluded.signal_at IS NULL OR s.signal_at > excluded.signal_at
-                      THEN s.signal_dbm ELSE excluded.signal_dbm END,
-    snr_ddb = CASE WHEN excluded.signal_at IS NULL OR s.signal_at > excluded.signal_at
-                   THEN s.snr_ddb ELSE excluded.snr_ddb END,
-    signal_at = greatest(s.signal_at, excluded.signal_at)
+    clock_drift_s = excluded.clock_drift_s, clock_at = excluded.clock_at
+WHERE s.clock_at IS NULL OR s.clock_at <= excluded.clock_at
 """)
 
 
-def keep(readings: Sequence[NewReading]) -> None:
-    """Keep the clocks and signals of a batch of readings with their meters: one statement."""
-    telling: dict[int, NewReading] = {}
-    for reading in sorted(readings, key=lambda r: r.read_at):
-        if (reading.clock_drift_s, reading.signal_dbm, reading.snr_ddb) != (None, None, None):
-            telling[reading.meter_id] = reading
-    if not telling:
-        return
-    rows = telling.values()
-    db.session.execute(
-        _NOTE,
-        {
-            "meters": list(telling),
-            "at": [r.read_at for r in rows],
-            "drifts": [r.clock_drift_s for r in rows],
-            "dbm": [r.signal_dbm for r in rows],
-            "snr": [r.snr_ddb for r in rows],
-        },
-    )
+def keep_clocks(drifts: Iterable[tuple[int, int | None, datetime]]) -> None:
+    """Keep clocks compared with ours: (meter id, drift in seconds, when).  One statement."""
+    newest: dict[int, tuple[int, int | None, datetime]] = {}
+    for one in sorted((d for d in drifts if d[1] is not None), key=itemgetter(2)):
+        newest[one[0]] = one
+    if newest:
+        meters, seconds, moments = (list(c) for c in zip(*newest.values(), strict=True))
+        db.session.execute(_CLOCKS, {"meters": meters, "drifts": seconds, "at": moments})
 
 
-def keep_clocks(drifts: Sequence[tuple[int, int]], at: datetime) -> None:
-    """Keep clocks compared without a reading: (meter id, drift in seconds)."""
-    if not drifts:
-        return
-    meters, seconds = (list(column) for column in zip(*drifts, strict=True))
-    nothing = [None] * len(meters)
-    values = {"meters": meters, "at": [at] * len(meters), "drifts": seconds}
-    db.session.execute(_NOTE, {**values, "dbm": nothing, "snr": nothing})
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """How a meter was heard and fed at a moment, where what came says so.
+
+    dBm is RSSI or RSRP, whichever is told; SNR in tenths of a decibel.
+    """
+
+    meter_id: int
+    at: datetime
+    signal_dbm: int | None = None
+    snr_ddb: int | None = None
+    battery_mv: int | None = None
+    battery_percent: int | None = None
+
+
+_SIGNALS = sa.text("""
+INSERT INTO meter_state AS s (meter_id, signal_at, signal_dbm, snr_ddb, battery_mv, battery_percent)
+SELECT * FROM unnest(CAST(:meters AS bigint[]), CAST(:at AS timestamptz[]), CAST(:dbm AS int[]),
+                     CAST(:ddb AS int[]), CAST(:mv AS int[]), CAST(:percent AS int[]))
+ON CONFLICT (meter_id) DO UPDATE SET
+    signal_at = excluded.signal_at,
+    signal_dbm = coalesce(excluded.signal_dbm, s.signal_dbm),
+    snr_ddb = coalesce(excluded.snr_ddb, s.snr_ddb),
+    battery_mv = coalesce(excluded.battery_mv, s.battery_mv),
+    battery_percent = coalesce(excluded.battery_percent, s.battery_percent)
+WHERE s.signal_at IS NULL OR s.signal_at <= excluded.signal_at
+""")
+
+
+def keep_signals(signals: Sequence[Signal]) -> None:
+    """Keep how meters were heard and fed.  One statement."""
+    newest: dict[int, Signal] = {}
+    for one in sorted(signals, key=attrgetter("at")):
+        before = asdict(newest.get(one.meter_id, one))
+        told = {name: value for name, value in asdict(one).items() if value is not None}
+        newest[one.meter_id] = Signal(**before | told)
+    if newest:
+        columns = zip(*(astuple(newest[key]) for key in sorted(newest)), strict=True)
+        names = ("meters", "at", "dbm", "ddb", "mv", "percent")
+        db.session.execute(_SIGNALS, dict(zip(names, map(list, columns), strict=True)))

@@ -121,7 +121,9 @@ class MeterState(Base):
     clock_at: Mapped[datetime | None]  # when they were compared
     signal_dbm: Mapped[int | None]
     snr_ddb: Mapped[int | None]  # tenths of a decibel
-    signal_at: Mapped[datetime | None]
+    battery_mv: Mapped[int | None]
+    battery_percent: Mapped[int | None]
+    signal_at: Mapped[datetime | None]  # when it was heard so
 
 
 class ReadSuccess(Base):

@@ -21,7 +21,7 @@ MAX_BACKDATED = timedelta(days=60)
 class NewReading:
     """A reading on its way in; `register` counts Wh or litres, temperatures hundredths of C.
 
-    What it tells of its meter besides (the clock's drift, the signal) is kept with the meter.
+    What it tells of its meter's clock besides is kept with the meter.
     """
 
     meter_id: int
@@ -41,8 +41,6 @@ class NewReading:
     author_id: int | None = None
     reason: str | None = None
     clock_drift_s: int | None = None
-    signal_dbm: int | None = None
-    snr_ddb: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ def record(batch: Sequence[NewReading]) -> Recorded:
     flagged = quality.flag(batch)
     fresh = store.put(flagged.readings, likely_new=flagged.all_newer)
     store.move_states(fresh)
-    meter_notes.keep(fresh)
+    meter_notes.keep_clocks((r.meter_id, r.clock_drift_s, r.read_at) for r in fresh)
     store.count(((r.meter_id, r.read_at) for r in fresh if r.kind == "current"), answered=True)
     series.fill(fresh)
     return Recorded(len(fresh), len(batch) - len(fresh))

@@ -27,6 +27,23 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Radio:
+    """How a device is heard and fed, where the push says: dBm (RSSI or RSRP), tenths of a decibel,
+    millivolts, percent."""
+
+    signal_dbm: int | None = None
+    snr_ddb: int | None = None
+    battery_mv: int | None = None
+    battery_percent: int | None = None
+
+    def __bool__(self) -> bool:
+        return self != NOTHING_HEARD
+
+
+NOTHING_HEARD: Final = Radio()
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """One device's report.
 
@@ -38,6 +55,7 @@ class Report:
     values      the values it then gives, or the payload where that is JSON itself
     stream      OneNET's data stream, OceanConnect's service, LoRa's port; None otherwise
     sequence    the platform's or the network's number of the report, for finding repeats
+    radio       how the device was heard, where the envelope itself says (LoRa)
     """
 
     kind: str
@@ -49,6 +67,7 @@ class Report:
     values: Any
     stream: str | None
     sequence: str | None
+    radio: Radio = NOTHING_HEARD
 
 
 def load_json(data: bytes) -> Any:
@@ -124,6 +143,15 @@ def maybe_name(value: Any) -> str | None:
         return None
     text = str(value).strip()
     return text if 0 < len(text) <= 128 and text.isprintable() else None
+
+
+def whole_number(value: Any, low: int, high: int, times: int = 1) -> int | None:
+    """A number times `times`, rounded; None where it is none or beyond what can be."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if not low <= value * times <= high:  # not a number is in no range either
+        return None
+    return round(value * times)
 
 
 def imei_of(*values: Any) -> str | None:

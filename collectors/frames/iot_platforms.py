@@ -10,6 +10,7 @@ from typing import Any, Final
 from collectors.frames.errors import FrameError
 from collectors.frames.iot_fields import (
     Json,
+    Radio,
     Report,
     an_object,
     base64_bytes,
@@ -22,6 +23,7 @@ from collectors.frames.iot_fields import (
     maybe_name,
     name_of,
     rows_of,
+    whole_number,
 )
 
 CTWING, ONENET = "ctwing_aep", "onenet"
@@ -230,8 +232,22 @@ def _chirpstack(envelope: Json) -> list[Report]:
             values,
             maybe_name(port),
             maybe_name(envelope.get("fCnt")),
+            _lora_radio(envelope),
         )
     ]
+
+
+def _lora_radio(envelope: Json) -> Radio:
+    """By the gateway that heard it best; a status event tells of the battery."""
+    heard = [
+        (rssi, whole_number(row.get("snr", row.get("loRaSNR")), -1_000, 1_000, 10))
+        for row in _gateways(envelope)
+        if (rssi := whole_number(row.get("rssi"), -200, 20)) is not None
+    ]
+    signal_dbm, snr_ddb = max(heard, key=lambda one: one[0], default=(None, None))
+    has_none = envelope.get("batteryLevelUnavailable") or envelope.get("externalPowerSource")
+    level = None if has_none else envelope.get("batteryLevel")
+    return Radio(signal_dbm, snr_ddb, None, whole_number(level, 0, 100))
 
 
 def _lora_event(envelope: Json) -> str:

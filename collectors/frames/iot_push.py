@@ -9,7 +9,8 @@ it is the platform's at all is `iot_signature`'s to say, over the raw body, befo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from collectors.frames.errors import FrameError
@@ -55,6 +56,31 @@ def decode(body: bytes | bytearray | memoryview, platform: str | None = None) ->
     return Push(name, reports)
 
 
+# Where a report's stream names what its values are, and not merely which way they came.
+_NAMED_BY_STREAM: Final = frozenset((ONENET, OCEAN))
+
+
+def gathered(push: Push) -> list[Report]:
+    """The data reports' values, those of one device and moment in one tree: OneNET's data streams
+    and OceanConnect's services under their names, all else as the platform gave it."""
+    whole: dict[tuple[str, datetime | None], Report] = {}
+    out: list[Report] = []
+    for report in push.reports:
+        if report.kind != "data" or report.values is None:
+            continue
+        if report.stream is None or push.platform not in _NAMED_BY_STREAM:
+            out.append(report)
+            continue
+        key = report.device_id, report.time
+        tree = whole[key].values if key in whole else {}
+        if report.stream in tree or key not in whole:
+            whole[key] = replace(report, values={report.stream: report.values})
+            out.append(whole[key])
+        else:
+            tree[report.stream] = report.values
+    return out
+
+
 def _platform(envelope: Json, platform: str | None) -> str:
     if platform is not None:
         name = _ALIASES.get(platform, platform)
@@ -67,4 +93,14 @@ def _platform(envelope: Json, platform: str | None) -> str:
     raise FrameError("no platform pushes such an envelope", code="unsupported")
 
 
-__all__ = ["CHIRPSTACK", "CTWING", "OCEAN", "ONENET", "FrameError", "Push", "Report", "decode"]
+__all__ = [
+    "CHIRPSTACK",
+    "CTWING",
+    "OCEAN",
+    "ONENET",
+    "FrameError",
+    "Push",
+    "Report",
+    "decode",
+    "gathered",
+]

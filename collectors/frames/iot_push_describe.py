@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
@@ -54,6 +55,7 @@ def _report(push: Push, report: Report) -> dict[str, Any]:
         "payload_json": report.values,
         "stream": report.stream,
         "sequence": report.sequence,
+        **{name: value for name, value in asdict(report.radio).items() if value is not None},
     }
 
 
@@ -83,13 +85,16 @@ _LABELS: Final = {
     "sequence": "序号",
     "payload_hex": "透传内容",
     "payload_json": "数据",
+    "signal_dbm": "信号强度（dBm）",
+    "snr_ddb": "信噪比（0.1 dB）",
+    "battery_percent": "电量（%）",
 }
 
 
 def _report_rows(report: dict[str, Any]) -> list[tuple[str, str, str]]:
     rows = [("上报种类", "type", _KINDS_ZH[report["type"]])]
     for key, label in _LABELS.items():
-        value = report[key]
+        value = report.get(key)
         if value is not None:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             rows.append((label, key, text))

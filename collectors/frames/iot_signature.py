@@ -91,6 +91,17 @@ def _skip(text: str, at: int, marks: str) -> int:
     return at
 
 
+def is_onenet_encrypted(body: bytes) -> bool:
+    """Whether the message is encrypted. Raises FrameError where the body is no push."""
+    envelope = _envelope(body)
+    return "enc_msg" in envelope and "msg" not in envelope
+
+
+def check_onenet_key(key: str) -> None:
+    """Raise ValueError where the console's key is none."""
+    _key(key)
+
+
 def decrypt_onenet(body: bytes, key: str) -> bytes:
     """The body an unencrypted push would have had: `enc_msg` opened and put in as `msg`.
 

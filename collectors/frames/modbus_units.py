@@ -1,4 +1,4 @@
-"""What a register map's units are worth in the units of Nuan's names, exactly."""
+"""What a map's units are worth in the units of Nuan's names, exactly."""
 
 from __future__ import annotations
 
@@ -58,6 +58,10 @@ PRESSURE: Final = {
     "bar": Fraction(100_000),
 }
 COUNT: Final = {"1": Fraction(1)}
+SIGNAL: Final = {"dBm": Fraction(1)}
+RATIO: Final = {"dB": Fraction(10)}  # tenths of a decibel
+VOLTAGE: Final = {"mV": Fraction(1), "V": Fraction(1_000)}
+SHARE: Final = {"%": Fraction(1), "1": Fraction(100)}
 
 # The end of a name says its unit.
 BY_SUFFIX: Final = {
@@ -69,6 +73,10 @@ BY_SUFFIX: Final = {
     "_h": HOURS,
     "_pa": PRESSURE,
     "_count": COUNT,
+    "_dbm": SIGNAL,
+    "_ddb": RATIO,
+    "_mv": VOLTAGE,
+    "_percent": SHARE,
 }
 
 

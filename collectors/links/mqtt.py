@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -45,10 +47,30 @@ def parse_topics(text: str) -> list[tuple[str, str]]:
     return pairs
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files of an mqtts:// broker: its authority ("": the machine's), our certificate and key."""
+
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+    def context(self) -> ssl.SSLContext:
+        """What TLS is spoken with; the broker's name is always checked. Raises ValueError."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file or None)
+            if self.cert_file or self.key_file:
+                context.load_cert_chain(self.cert_file, self.key_file or None)
+        except (OSError, ssl.SSLError) as error:
+            files = ", ".join(filter(None, (self.ca_file, self.cert_file, self.key_file)))
+            raise ValueError(f"MQTT's TLS files cannot be used ({files}): {error}") from error
+        return context
+
+
 class MqttLink:
     """One broker's uplinks, from `start` until `stop`.
 
-    url      mqtt://user:password@host:port, or mqtts:// (TLS, the machine's certificates)
+    url      mqtt://user:password@host:port, or mqtts:// (see `tls`)
     topics   (platform, topic filter); the first that matches a message names its platform
     Raises ValueError for an address that is not one.
     """
@@ -60,6 +82,7 @@ class MqttLink:
         take: Taker,
         *,
         client_id: str = "nuan-collect",
+        tls: Tls = Tls(),
         first_wait_s: int = FIRST_WAIT_S,
     ):
         parts = urlsplit(url)
@@ -75,7 +98,7 @@ class MqttLink:
         if parts.username:
             self._client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
         if parts.scheme == "mqtts":
-            self._client.tls_set()
+            self._client.tls_set_context(tls.context())
 
     def _make(self, client_id: str, first_wait_s: int) -> Client:
         client = Client(

@@ -7,7 +7,7 @@ import pytest
 
 from collectors.devices import Device, Directory
 from collectors.dialects import Target, dialect_for
-from collectors.pushed import understand
+from collectors.push_reports import understand
 from collectors.reading import Asked
 from collectors.simulator.meters import CjtHeatMeter
 from collectors.simulator.platform import SHAPES, body
@@ -64,7 +64,7 @@ def test_a_damaged_push_says_the_true_value_or_none(shape):
         text = damaged(body(shape, device, frame, NOW, token="t"), chance)
         understood = understand(platform, text, known, NOW)
         values += [r.register for o in understood.read.values() for r in o.readings]
-        refused |= {r.code for r in understood.not_believed.refused}
+        refused |= {r.code for r in understood.besides.refused}
     assert set(values) == {ENERGY_WH}
     assert len(values) < ROUNDS / 2
     assert "structure" in refused

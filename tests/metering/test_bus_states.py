@@ -7,6 +7,7 @@ import pytest
 from backend.base.db import db
 from backend.metering import bus_states, meter_notes, service
 from backend.metering.bus_states import Heard
+from backend.metering.meter_notes import Signal
 from backend.metering.models import MeterState, Reading
 from backend.metering.service import NewReading
 from tests import builders
@@ -103,37 +104,42 @@ def state_of(meter):
     return db.session.get(MeterState, meter.id)
 
 
-def test_readings_tell_their_meters_clock_and_signal_and_a_far_clock_is_flagged(bus):
+def test_readings_tell_their_meters_clock_and_a_far_clock_is_flagged(bus):
     good, bad = (builders.make_meter(builders.make_building(c), bus=bus) for c in "XY")
     service.record(
         [
             NewReading(good.id, NOON, "collector", register=1, clock_drift_s=300),
-            NewReading(bad.id, NOON, "collector", register=1, clock_drift_s=-301, signal_dbm=-98),
+            NewReading(bad.id, NOON, "collector", register=1, clock_drift_s=-301),
             NewReading(bad.id, NOON - MINUTE, "collector", register=1, clock_drift_s=0),
         ]
     )
     db.session.commit()
-    assert (state_of(good).clock_drift_s, state_of(good).signal_dbm) == (300, None)
-    state = state_of(bad)
-    assert (state.clock_drift_s, state.clock_at, state.signal_dbm) == (-301, NOON, -98)
+    assert state_of(good).clock_drift_s == 300
+    assert (state_of(bad).clock_drift_s, state_of(bad).clock_at) == (-301, NOON)
     flags = {r.meter_id: r.flags for r in db.session.query(Reading).filter_by(read_at=NOON)}
     assert flags == {good.id: [], bad.id: ["clock_drift"]}
 
 
-def test_what_a_reading_does_not_tell_stays_and_an_older_one_changes_nothing(bus):
+def test_what_is_not_told_stays_and_what_is_older_changes_nothing(bus):
     meter = builders.make_meter(builders.make_building("X"), bus=bus)
-    service.record([NewReading(meter.id, NOON, "push", clock_drift_s=5, signal_dbm=-90)])
-    service.record([NewReading(meter.id, NOON + MINUTE, "push", snr_ddb=75)])
-    service.record([NewReading(meter.id, NOON - MINUTE, "push", clock_drift_s=9, signal_dbm=-1)])
+    service.record([NewReading(meter.id, NOON, "push", clock_drift_s=5)])
+    service.record([NewReading(meter.id, NOON - MINUTE, "push", clock_drift_s=9)])
+    meter_notes.keep_signals(
+        [Signal(meter.id, NOON, signal_dbm=-90), Signal(meter.id, NOON, None, 75)]
+    )
+    meter_notes.keep_signals([Signal(meter.id, NOON + MINUTE, battery_percent=80)])
+    meter_notes.keep_signals([Signal(meter.id, NOON - MINUTE, signal_dbm=-1, battery_mv=3_600)])
+    meter_notes.keep_signals([])
     db.session.commit()
     state = state_of(meter)
     assert (state.clock_drift_s, state.clock_at) == (5, NOON)
-    assert (state.signal_dbm, state.snr_ddb, state.signal_at) == (None, 75, NOON + MINUTE)
+    assert (state.signal_dbm, state.snr_ddb, state.signal_at) == (-90, 75, NOON + MINUTE)
+    assert (state.battery_percent, state.battery_mv) == (80, None)
 
 
 def test_a_clock_can_be_compared_without_a_reading(bus):
     meter = builders.make_meter(builders.make_building("X"), bus=bus)
-    meter_notes.keep_clocks([(meter.id, -12)], NOON)
-    meter_notes.keep_clocks([], NOON)
+    meter_notes.keep_clocks([(meter.id, -12, NOON)])
+    meter_notes.keep_clocks([])
     db.session.commit()
     assert (state_of(meter).clock_drift_s, state_of(meter).last_ok_at) == (-12, None)
