@@ -7,6 +7,7 @@ and a test fails when the page and the list differ.  Secrets come only from the 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +165,19 @@ SETTINGS: tuple[Setting, ...] = (
         300,
         "seconds a meter's clock may be off before its readings are flagged clock_drift",
     ),
+    S(
+        "NUAN_DLT645_PASSWORD",
+        str,
+        "",
+        "level and password of DL/T 645 relay orders, eight digits; empty: none is sent",
+        secret=True,
+    ),
+    S(
+        "NUAN_DLT645_OPERATOR",
+        str,
+        "00000000",
+        "the operator's number such an order carries, eight digits",
+    ),
     S("NUAN_DTU_HOST", str, "0.0.0.0", "address the collector listens on for DTUs"),
     S("NUAN_DTU_PORT", int, 0, "port DTUs dial (buses named dtu://<id>); 0: none"),
     S(
@@ -286,6 +300,9 @@ def _check(settings: Settings) -> None:
         raise SettingError("DATABASE_URL must begin with postgresql://; Nuan runs on PostgreSQL")
     if bool(settings.wechat_oa_appid) != bool(settings.wechat_oa_secret):
         raise SettingError("give NUAN_WECHAT_OA_APPID and NUAN_WECHAT_OA_SECRET both, or neither")
+    for name in ("dlt645_password", "dlt645_operator"):
+        if not re.fullmatch("([0-9A-Fa-f]{8})?", settings.values[name]):
+            raise SettingError(f"NUAN_{name.upper()} must be eight digits")
     if settings.env == "production":
         _check_production(settings)
 

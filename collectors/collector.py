@@ -23,6 +23,7 @@ from backend.base.clock import Clock
 from backend.base.db import db
 from backend.metering import bus_states
 from backend.metering.bus_states import Heard
+from collectors.dialects.dlt645 import credentials_of
 from collectors.dtus import Dtus
 from collectors.orders import Orders
 from collectors.reading import PUSH_SCHEME, Asked, Outcome, read_all, store
@@ -51,6 +52,7 @@ class Collector:
         self.reading: set[int] = set()  # buses in the middle of a cycle
         self.storing = Storing(self._store, spool)
         settings = app.extensions["nuan_settings"]
+        self.credentials = credentials_of(settings.dlt645_password, settings.dlt645_operator)
         self.dtus = Dtus(
             settings.dtu_host,
             settings.dtu_port,
@@ -105,7 +107,9 @@ class Collector:
         except ValueError as error:
             log.error("bus left out", extra={"bus": bus_id, "why": str(error)})
             return
-        session = Session(wire, clock=self.clock, timeout_s=self.timeout_s)
+        session = Session(
+            wire, clock=self.clock, timeout_s=self.timeout_s, credentials=self.credentials
+        )
         self.sessions[bus_id] = (link, session)
         self.scheduler.add_job(
             self._read_bus,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from collectors.dialects import (
     ANSWERED,
@@ -31,6 +31,7 @@ from collectors.dialects import (
     WRONG_ANSWER,
     CannotAsk,
     Dialect,
+    Errand,
     Meaning,
     Memory,
     Step,
@@ -41,7 +42,9 @@ from collectors.frames import FrameError
 from collectors.frames.dlt645_message import Credentials
 from collectors.links.link import Link, LinkDown
 
-__all__ = ["Conversation", "Failed", "Heard", "Read", "Session", "Target"]
+__all__ = ["Conversation", "Failed", "Heard", "Read", "Session", "Target", "Told"]
+
+T = TypeVar("T")
 
 # Reasons of Failed, besides those the dialects give.
 SILENT: Final = "silent"  # not a byte came
@@ -111,6 +114,15 @@ class Failed:
     at: datetime
     raw: bytes = b""
     tries: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Told(Generic[T]):
+    """What came of an errand, and the frames it was told in."""
+
+    value: T
+    raw: bytes
+    at: datetime
 
 
 class Conversation(Protocol):
@@ -212,7 +224,22 @@ class Session:
         except ValueError as error:
             return self._unable(target, error)
         heard = await self.ask(dialect, steps, retries=0, not_after=not_after)
-        return self._outcome(target, dialect, heard)
+        if not heard.is_answered:
+            return self._fail(target, heard)
+        return self._succeed(target, Meaning(), heard)
+
+    async def run(self, errand: Errand[T], *, retries: int | None = None) -> Told[T] | Failed:
+        """Do an errand: anything but reading and ordering a supply. Never raises."""
+        heard = await self.ask(errand.dialect, errand.steps, retries=retries)
+        if not heard.is_answered:
+            return self._fail(errand.target, heard)
+        try:
+            value = errand.says(heard.answers)
+        except ValueError as error:
+            heard.note(UNREADABLE, str(error))
+            return self._fail(errand.target, heard)
+        self.counts["errand"] += 1
+        return Told(value, heard.raw, self._clock.now())
 
     async def ask(
         self,
@@ -347,7 +374,10 @@ def _judge_all(
         try:
             message, consumed = dialect.decode(buffer)
         except FrameError as error:
-            heard.note(CHECKSUM if error.code == CHECKSUM else GARBLED, str(error))
+            if error.code == CHECKSUM:
+                heard.note(CHECKSUM, str(error))
+            elif heard.reason in (SILENT, GARBLED):  # what else was heard says more
+                heard.note(GARBLED, str(error))
             buffer = buffer[error.consumed :]
             continue
         if message is None:

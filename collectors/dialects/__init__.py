@@ -25,6 +25,7 @@ from collectors.dialects.base import (
     WRONG_ANSWER,
     CannotAsk,
     Dialect,
+    Errand,
     Freeze,
     Meaning,
     Memory,
@@ -32,6 +33,7 @@ from collectors.dialects.base import (
     Target,
 )
 from collectors.dialects.cjt188 import CjtDialect, valve_is_open
+from collectors.dialects.dlt645 import Dlt645Dialect, relay_is_closed
 from collectors.dialects.mbus import MbusDialect
 from collectors.dialects.modbus import ModbusDialect
 
@@ -52,6 +54,7 @@ __all__ = [
     "WRONG_ANSWER",
     "CannotAsk",
     "Dialect",
+    "Errand",
     "Freeze",
     "Meaning",
     "Memory",
@@ -64,12 +67,17 @@ __all__ = [
 
 _DIALECTS: Final[dict[str, Callable[[Target, Memory], Dialect]]] = {
     "cjt188": CjtDialect,
+    "dlt645_1997": Dlt645Dialect,
+    "dlt645_2007": Dlt645Dialect,
     "mbus": MbusDialect,
     "modbus": ModbusDialect,
     "modbus_tcp": ModbusDialect,
 }
 # How a status shows whether water, gas, heat or power can flow.
-_SUPPLIES: Final[dict[str, Callable[[bytes], bool | None]]] = {"cjt188": valve_is_open}
+_SUPPLIES: Final[dict[str, Callable[[bytes], bool | None]]] = {
+    "cjt188": valve_is_open,
+    "dlt645_2007": relay_is_closed,
+}
 
 
 def dialect_for(target: Target, memory: Memory | None = None) -> Dialect:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 from collectors.frames.cjt188_profiles import DI_CURRENT
 from collectors.frames.dlt645_message import Credentials
+
+T = TypeVar("T")
 
 # What a judge may say of a frame that is not the answer. "own" is no reply at all: our request.
 ANSWERED: Final = ""
@@ -74,7 +76,7 @@ class Freeze:
 class Target:
     """One meter on a bus.
 
-    protocol     "cjt188", "mbus", "modbus" (RTU), "modbus_tcp", "dlt645" (2007), "dlt645_1997"
+    protocol     "cjt188", "mbus", "modbus" (RTU), "modbus_tcp", "dlt645_2007", "dlt645_1997"
     address      CJ/T 188: 14 digits, high byte first. M-Bus: a primary address "0" to "250", or
                  the secondary address of 16 digits (id 8, manufacturer 4, version 2, medium 2 as
                  on the wire) or 8 (the id alone, the rest matching anything). Modbus: the
@@ -121,6 +123,19 @@ class Meaning:
     status: bytes = b""
     frozen_at: datetime | None = None
     reason: str = UNREADABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Errand(Generic[T]):
+    """Anything else one does with a meter: the steps, and what the answers to them say.
+
+    `says` raises ValueError where the right answers can not be believed.
+    """
+
+    target: Target
+    dialect: Dialect
+    steps: Sequence[Step]
+    says: Callable[[Sequence[Any]], T]
 
 
 class Dialect(Protocol):

@@ -76,8 +76,6 @@ class CjtDialect:
 
     def meaning(self, answers: Sequence[cjt188.Message]) -> Meaning:
         message = answers[-1]
-        if message.control == cjt188.WRITE | cjt188.ANSWER:
-            return Meaning(status=message.status or b"")
         reading = message.reading
         if reading is None:
             return Meaning(problem="no known layout fits the answer")

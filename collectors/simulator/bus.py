@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final, Protocol
 
-from collectors.frames import FrameError, cjt188, mbus, modbus
+from collectors.frames import FrameError, cjt188, dlt645, dlt645_1997, mbus, modbus
 from collectors.simulator.faults import EFFECTS, Act, Occasion
 from collectors.simulator.meters import Meter
 from collectors.simulator.wire import Wire
@@ -28,6 +28,8 @@ class Clock(Protocol):
 
 _DECODERS: dict[str, Any] = {
     "cjt188": cjt188.decode,
+    "dlt645_1997": dlt645_1997.decode,
+    "dlt645_2007": dlt645.decode,
     "mbus": mbus.decode,
     "modbus": partial(modbus.decode_rtu, side="request"),
     "modbus_tcp": partial(modbus.decode_tcp, side="request"),

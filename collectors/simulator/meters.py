@@ -41,7 +41,7 @@ def month_start(now: datetime) -> datetime:
     return now.astimezone(LOCAL).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-def _earlier_month(moment: datetime, months: int) -> datetime:
+def earlier_month(moment: datetime, months: int) -> datetime:
     for _ in range(months):
         moment = month_start(moment - timedelta(days=1))
     return moment
@@ -121,7 +121,7 @@ class CjtMeter:
         if di == tables.DI_CURRENT:
             return self.layout, self.amounts(now)
         if self.history and 0xD120 <= di <= 0xD12B:
-            moment = _earlier_month(month_start(now), di - 0xD120)
+            moment = earlier_month(month_start(now), di - 0xD120)
             return self.history, {self.history.primary: self._settled(moment)}
         return None
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from collectors.frames.cjt188_profiles import ROOM_SENSOR_TYPE
 from collectors.simulator.bus import SimulatedBus
+from collectors.simulator.dlt645_meter import Dlt645Meter
 from collectors.simulator.faults import Fault, FaultPlan
 from collectors.simulator.houses import House, build_house
 from collectors.simulator.meters import (
@@ -226,6 +227,9 @@ def _meter(spec: MeterSpec, house: House) -> Meter:
 def _make(spec: MeterSpec, house: House) -> Meter:
     if (spec.protocol, spec.kind) == ("mbus", "building"):
         return MbusHeatMeter(spec.address, house.building, id=spec.meter_id or "00000001")
+    if spec.kind == "electricity" and spec.protocol.startswith("dlt645_"):
+        source = house.source(spec.kind, spec.flat)
+        return Dlt645Meter(spec.address, source, is_1997=spec.protocol == "dlt645_1997")
     if spec.protocol == "cjt188":
         source = house.source(spec.kind, spec.flat)
         if spec.kind == "heat":

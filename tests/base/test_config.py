@@ -111,3 +111,10 @@ def test_a_setting_that_does_not_exist_cannot_be_replaced_or_read() -> None:
         settings.replace(colour="red")
     with pytest.raises(AttributeError):
         _ = settings.colour
+
+
+@pytest.mark.parametrize("name", ["NUAN_DLT645_PASSWORD", "NUAN_DLT645_OPERATOR"])
+def test_a_relay_password_of_another_width_is_refused(name: str) -> None:
+    assert config.load({name: "02123456"}).values
+    with pytest.raises(config.SettingError, match=name):
+        config.load({name: "123456"})
