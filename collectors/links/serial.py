@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import termios
+from contextlib import suppress
+from typing import Final
 
 import serial
 import serial_asyncio_fast
 
 from collectors.links.link import BufferedLink
+
+CLOSE_S: Final = 2.0
 
 
 class SerialLink(BufferedLink):
@@ -30,6 +34,23 @@ class SerialLink(BufferedLink):
         super().__init__(f"serial {device}", echo=echo, connect_timeout_s=connect_timeout_s)
         self.device, self.baud, self.bits = device, baud, bits
         self.parity, self.stop = parity, stop
+        self._let_go = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._let_go.clear()
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._let_go.set()
+
+    async def close(self) -> None:
+        """The port is closed in a thread: whoever opens it next must not find it still ours."""
+        is_open = self._transport is not None
+        await super().close()
+        if is_open:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._let_go.wait(), CLOSE_S)
 
     async def _open(self) -> None:
         try:

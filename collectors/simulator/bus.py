@@ -214,7 +214,6 @@ class _Meters:
             previous=self._last_said,
             dice=self._dice,
         )
-        self._last_said = answer
         for delay_s, piece in EFFECTS[fault](occasion):
             self._do(meter, delay_s + self._bus.response_s, piece)
 
@@ -229,4 +228,5 @@ class _Meters:
         if isinstance(piece, Act):
             self._bus.hang_up()
         else:
+            self._last_said = piece
             self._bus.wire.say(piece, meter)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from itertools import chain, cycle, repeat
-from typing import Final
+from typing import Any, Final
 
 SLOW_S = 3.0
 DRIP_S = 0.002  # between the bytes of a dripping line
@@ -56,7 +56,20 @@ class DtuFault(Enum):
     NEVER = "never"  # not at all
 
 
-AnyFault = Fault | DtuFault | None
+class PushFault(Enum):
+    """What goes wrong with one push of a platform."""
+
+    REPLAY = "replay"  # sent twice, byte for byte
+    WRONG_SIGNATURE = "wrong_signature"
+    TRUNCATED = "truncated"  # half of the JSON
+    OVERSIZE = "oversize"  # padded beyond 64 KiB
+    LATE = "late"  # stamped an hour before, as one that was held up and overtaken
+    CLOCK_AHEAD = "clock_ahead"  # stamped a day ahead
+    DISORDER = "disorder"  # sent after the next one
+    NEVER = "never"  # not sent at all
+
+
+AnyFault = Fault | DtuFault | PushFault | None
 
 
 class Act(Enum):
@@ -139,7 +152,7 @@ def _whole(occasion: Occasion) -> list[Piece]:
     return [(0, occasion.prefix + occasion.answer)]
 
 
-EFFECTS: Final[Mapping[AnyFault, Callable[[Occasion], list[Piece]]]] = {
+EFFECTS: Final[Mapping[Fault | DtuFault | None, Callable[[Occasion], list[Piece]]]] = {
     None: _whole,
     Fault.NOISE: _noise,
     Fault.ECHO: lambda o: [(0, o.question + o.answer)],
@@ -167,6 +180,39 @@ EFFECTS: Final[Mapping[AnyFault, Callable[[Occasion], list[Piece]]]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class PushEffect:
+    """How a push is spoilt.
+
+    shift      how far off its stamp is
+    is_forged  its signature is somebody else's
+    padding    bytes of nothing put into it
+    keeps      the part of it that is sent
+    times      how often it is sent
+    is_held    it is sent after the next one
+    """
+
+    shift: timedelta = timedelta()
+    is_forged: bool = False
+    padding: int = 0
+    keeps: float = 1.0
+    times: int = 1
+    is_held: bool = False
+
+
+PUSH_EFFECTS: Final[Mapping[PushFault | None, PushEffect]] = {
+    None: PushEffect(),
+    PushFault.REPLAY: PushEffect(times=2),
+    PushFault.WRONG_SIGNATURE: PushEffect(is_forged=True),
+    PushFault.TRUNCATED: PushEffect(keeps=0.5),
+    PushFault.OVERSIZE: PushEffect(padding=70_000),
+    PushFault.LATE: PushEffect(shift=timedelta(hours=-1)),
+    PushFault.CLOCK_AHEAD: PushEffect(shift=timedelta(days=1)),
+    PushFault.DISORDER: PushEffect(is_held=True),
+    PushFault.NEVER: PushEffect(times=0),
+}
+
+
 class FaultPlan:
     """Which fault befalls each answer, in turn; None is no fault."""
 
@@ -176,7 +222,7 @@ class FaultPlan:
         )
         self._coming = next(self._turns)
 
-    def next(self) -> AnyFault:
+    def next(self) -> Any:
         """The fault of the answer that goes out now."""
         now, self._coming = self._coming, next(self._turns)
         return now

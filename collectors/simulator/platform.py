@@ -13,25 +13,12 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from enum import Enum
+from datetime import datetime
 from typing import Any, Final
 
 import aiohttp
 
-
-class PushFault(Enum):
-    """What goes wrong with one push."""
-
-    REPLAY = "replay"  # sent twice, byte for byte
-    WRONG_SIGNATURE = "wrong_signature"
-    TRUNCATED = "truncated"  # half of the JSON
-    OVERSIZE = "oversize"  # padded beyond 64 KiB
-    LATE = "late"  # stamped an hour before, as one that was held up and overtaken
-    CLOCK_AHEAD = "clock_ahead"  # stamped a day ahead
-
-
-OVERSIZE_BYTES: Final = 70_000
+from collectors.simulator.faults import PUSH_EFFECTS, FaultPlan, PushFault
 
 
 def _ms(at: datetime) -> int:
@@ -153,14 +140,14 @@ def body(
     fault: PushFault | None = None,
 ) -> bytes:
     """The JSON of one push. `shape` is one of SHAPES, `at` in UTC, `token` OneNET's."""
-    shift = {PushFault.LATE: timedelta(hours=-1), PushFault.CLOCK_AHEAD: timedelta(days=1)}
-    message = SHAPES[shape](device, payload, at + shift.get(fault, timedelta()))  # type: ignore[arg-type]
+    effect = PUSH_EFFECTS[fault]
+    message = SHAPES[shape](device, payload, at + effect.shift)
     if shape == "onenet":
-        message = _signed(message, token + ("x" if fault is PushFault.WRONG_SIGNATURE else ""))
-    if fault is PushFault.OVERSIZE:
-        message["padding"] = "x" * OVERSIZE_BYTES
+        message = _signed(message, token + "x" * effect.is_forged)
+    if effect.padding:
+        message["padding"] = "x" * effect.padding
     text = json.dumps(message, separators=(",", ":")).encode()
-    return text[: len(text) // 2] if fault is PushFault.TRUNCATED else text
+    return text[: int(len(text) * effect.keeps)]
 
 
 def _signed(message: dict[str, Any], token: str) -> dict[str, Any]:
@@ -171,8 +158,10 @@ def _signed(message: dict[str, Any], token: str) -> dict[str, Any]:
 class SimulatedPlatform:
     """A platform that pushes to `url` (http://host:port/push/<platform>/<secret>)."""
 
-    def __init__(self, shape: str, url: str, *, token: str = ""):
+    def __init__(self, shape: str, url: str, *, token: str = "", faults: FaultPlan | None = None):
         self.shape, self.url, self.token = shape, url, token
+        self.faults = faults or FaultPlan()
+        self._held: list[bytes] = []
 
     async def __aenter__(self) -> SimulatedPlatform:
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
@@ -184,11 +173,18 @@ class SimulatedPlatform:
     async def push(
         self, device: str, payload: bytes, at: datetime, fault: PushFault | None = None
     ) -> int:
-        """Push once (twice for REPLAY); the last status."""
+        """Push with a fault, the plan's next where none is named; the last status, 0 where
+        nothing was sent."""
+        fault = fault or self.faults.next()
+        effect = PUSH_EFFECTS[fault]
         text = body(self.shape, device, payload, at, token=self.token, fault=fault)
-        if fault is PushFault.REPLAY:
-            await self.send(text)
-        return await self.send(text)
+        held, self._held = self._held, []
+        if effect.is_held:
+            self._held = [text]
+        statuses = [
+            await self.send(one) for one in [text] * (0 if effect.is_held else effect.times) + held
+        ]
+        return statuses[-1] if statuses else 0
 
     async def send(self, text: bytes) -> int:
         """POST a body; the status."""

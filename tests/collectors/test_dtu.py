@@ -9,6 +9,7 @@ from collectors.frames import cjt188
 from collectors.links.dtu import MUTE, PUSH, UNKNOWN, UNREGISTERED, DtuListener, Limits
 from collectors.links.link import LinkDown
 from collectors.session import Failed, Read, Session, Target
+from collectors.simulator import faults as table
 from collectors.simulator.dtu import SimulatedDtu
 from collectors.simulator.faults import DtuFault
 
@@ -115,6 +116,18 @@ class TestReading:
         dtu = await site.dial(faults=[fault])
         assert isinstance(await site.read(), Read)
         assert dtu.dials == 2
+
+    @pytest.mark.parametrize("fault", DtuFault, ids=lambda fault: fault.value)
+    async def test_whatever_a_dtu_does_a_reading_is_the_meters_own_or_a_counted_failure(
+        self, site, monkeypatch, fault
+    ):
+        monkeypatch.setattr(table, "SLOW_S", 0.3)
+        await site.dial(faults=[fault, None], faults_for_ever=True)
+        outcomes = [await site.read() for _ in range(2)]
+        read = [o for o in outcomes if isinstance(o, Read)]
+        assert {o.values["energy_wh"] for o in read} <= {54_427_880}
+        assert site.session.counts.total() == 2
+        assert read, "every second answer is whole, and each is asked for twice"
 
     async def test_a_wrong_registration_is_refused_and_the_next_right_one_taken(self, site):
         dtu = await site.dial(faults=[DtuFault.STRANGER])

@@ -19,8 +19,9 @@ from collectors.frames import cjt188
 from collectors.links.push import PushReceiver
 from collectors.pushed import PushIntake
 from collectors.pushing import NoPushes, pushing
+from collectors.simulator.faults import FaultPlan, PushFault
 from collectors.simulator.meters import CjtHeatMeter, CjtUtilityMeter, MbusHeatMeter
-from collectors.simulator.platform import PushFault, SimulatedPlatform
+from collectors.simulator.platform import SimulatedPlatform
 from collectors.simulator.platform import body as platform_body
 from collectors.spool import Spool
 from collectors.storing import Storing
@@ -179,6 +180,24 @@ async def test_pushes_out_of_order_are_all_kept_and_the_state_never_goes_back(ap
         assert await platform.push(IMEI, late, clock.now(), PushFault.LATE) == 200
     assert [r.register for r in readings()] == [54_420_000, 54_430_000]
     assert db.session.scalars(sa.select(MeterState)).one().register == 54_430_000
+
+
+@pytest.mark.parametrize("shape", ["ctwing", "onenet"])
+@pytest.mark.parametrize("fault", PushFault, ids=lambda fault: fault.value)
+async def test_whatever_a_platform_does_only_what_the_meter_said_is_stored(
+    app, clock, shape, fault
+):
+    """Every second push is faulty; each register is another, and none is stored twice."""
+    town((shape, "heat", "cjt188", IMEI, {}))
+    said = [54_400_000 + n * 10_000 for n in range(6)]
+    async with port(app, clock) as here, here.platform(shape) as platform:
+        platform.faults = FaultPlan([None, fault], for_ever=True)
+        for register in said:
+            await platform.push(IMEI, heat_frame(clock.now(), energy_wh=register), clock.now())
+            clock.advance(minutes=10)
+    found = [reading.register for reading in readings()]
+    assert set(said[::2]) <= set(found) <= set(said)
+    assert len(found) == len(set(found))
 
 
 async def test_a_stamp_ahead_of_the_clock_or_long_past_is_refused(app, clock):
