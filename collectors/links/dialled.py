@@ -22,9 +22,17 @@ class DialledLink(BufferedLink):
     A `connect` waits up to connect_timeout_s for it to dial in.
     """
 
-    def __init__(self, home: Home, device_id: str, name: str, *, connect_timeout_s: float = 5.0):
+    def __init__(
+        self,
+        home: Home,
+        device_id: str,
+        name: str,
+        *,
+        echo: str = "auto",
+        connect_timeout_s: float = 5.0,
+    ):
         # The wait below ends first, and says better what is missing.
-        super().__init__(name, connect_timeout_s=connect_timeout_s + 1)
+        super().__init__(name, echo=echo, connect_timeout_s=connect_timeout_s + 1)
         self._dial_timeout_s = connect_timeout_s
         self.device_id = device_id
         self._home = home
