@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from typing import Any
 
 from backend.archive.models import Meter
 from backend.base.clock import SHANGHAI
@@ -15,9 +16,10 @@ from backend.metering.meter_notes import Signal
 from backend.metering.refused import Refusal, Rows
 from backend.metering.service import NewReading
 from collectors import decode
+from collectors.dialects import Point
 from collectors.frames import FrameError
 from collectors.frames.cjt188_profiles import ROOM_SENSOR_TYPE
-from collectors.session import Failed, Read, Session, Target
+from collectors.session import Conversation, Failed, Read, Target
 
 # What a CJ/T 188 meter of a kind is asked with (T, §5.3.2).
 METER_TYPES = {
@@ -37,6 +39,7 @@ REGISTERS = {
 
 # A bus with this link is never asked: its meters' platform pushes (`collectors.pushed`).
 PUSH_SCHEME = "push://"
+MAX_POINT = 2040  # Q/GDW 376.1 §4.3.4.4.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,23 @@ class Asked:
     def of(cls, meter: Meter) -> Asked:
         """From its row."""
         target = Target(
-            meter.protocol, meter.address, METER_TYPES.get(meter.kind, 0x20), meter.profile
+            meter.protocol,
+            meter.address,
+            METER_TYPES.get(meter.kind, 0x20),
+            meter.profile,
+            point=point_of(meter.options or {}),
         )
         return cls(meter.id, meter.kind, target)
+
+
+def point_of(options: Mapping[str, Any]) -> Point | None:
+    """Where a concentrator has a meter, as its options say: point, port, baud, parity and
+    collector; None where they say no point, or one that is none."""
+    number = options.get("point")
+    if type(number) is not int or not 1 <= number <= MAX_POINT:
+        return None
+    names = [f.name for f in fields(Point) if f.name != "number"]
+    return Point(number, **{name: options[name] for name in names if name in options})
 
 
 @dataclass(slots=True)
@@ -114,16 +131,19 @@ def _drift_s(read: Read) -> int | None:
     return drift_s(read.meter_time, read.at.astimezone(SHANGHAI).replace(tzinfo=None))
 
 
-async def read_all(session: Session, meters: Sequence[Asked], bus_id: int | None = None) -> Outcome:
-    """Ask every meter of a bus in turn."""
+async def read_all(
+    session: Conversation, meters: Sequence[Asked], bus_id: int | None = None
+) -> Outcome:
+    """Ask every meter of a bus."""
     outcome = Outcome()
-    for asked in meters:
-        outcome.add(asked, await session.read(asked.target), bus_id)
+    results = await session.read_many([asked.target for asked in meters])
+    for asked, result in zip(meters, results, strict=True):
+        outcome.add(asked, result, bus_id)
     return outcome
 
 
 async def read_buses(
-    buses: Sequence[tuple[Session, Sequence[Asked]]],
+    buses: Sequence[tuple[Conversation, Sequence[Asked]]],
 ) -> Outcome:
     """Ask the meters of several buses, all buses at once."""
     whole = Outcome()

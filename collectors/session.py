@@ -132,6 +132,9 @@ class Conversation(Protocol):
     async def read(self, target: Target) -> Read | Failed:
         """Read a meter; never raises."""
 
+    async def read_many(self, targets: Sequence[Target]) -> list[Read | Failed]:
+        """Read meters, in whatever way is quickest; their results in the same order."""
+
     async def order_supply(
         self, target: Target, *, is_open: bool, not_after: datetime
     ) -> Read | Failed:
@@ -206,6 +209,10 @@ class Session:
             again = partial(dialect.steps, target, now)
             heard = await self._converse(dialect, steps, self._retries, again)
         return self._outcome(target, dialect, heard)
+
+    async def read_many(self, targets: Sequence[Target]) -> list[Read | Failed]:
+        """Read meters in turn; a wire takes one question at a time."""
+        return [await self.read(target) for target in targets]
 
     async def order_supply(
         self, target: Target, *, is_open: bool, not_after: datetime

@@ -29,6 +29,7 @@ from collectors.dialects.base import (
     Freeze,
     Meaning,
     Memory,
+    Point,
     Step,
     Target,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "Freeze",
     "Meaning",
     "Memory",
+    "Point",
     "Step",
     "Target",
     "dialect_for",

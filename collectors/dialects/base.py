@@ -73,6 +73,18 @@ class Freeze:
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """Where a concentrator has a meter: its measuring point (1 to 2040), and the port it hangs on
+    with the rate and parity there; `collector` is the acquisition unit in between, if any."""
+
+    number: int
+    port: int = 2
+    baud: int = 2400
+    parity: str = "E"
+    collector: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One meter on a bus.
 
@@ -88,6 +100,7 @@ class Target:
     di           CJ/T 188: the data id to read; D120 to D12B are the last twelve settlement days
     freeze       what the meter has kept instead of what it counts now
     with_supply  also ask how the relay stands, where the reading itself does not say
+    point        behind a concentrator: where it has the meter
     """
 
     protocol: str
@@ -97,6 +110,7 @@ class Target:
     di: int = DI_CURRENT
     freeze: Freeze | None = None
     with_supply: bool = False
+    point: Point | None = None
 
 
 @dataclass(frozen=True, slots=True)

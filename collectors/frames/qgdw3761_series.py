@@ -88,6 +88,13 @@ class Answer:
         """All frames as they came."""
         return b"".join(frame.raw for frame in self.frames)
 
+    def raw_of(self, item: Item) -> bytes:
+        """The frame a data unit stands in; all of them where it was cut between two."""
+        for frame in self.frames:
+            if any(one is item for one in frame.items):
+                return frame.raw
+        return self.raw
+
 
 def _fits(message: Message) -> bool:
     """Every unit of the frame ends in it, or cannot be read anyway."""

@@ -67,6 +67,7 @@ class SimulatedBus:
         self.host, self.port = host, port
         self.response_s, self.has_echo = response_s, has_echo
         self.protocol = protocols.pop()
+        self.decode = _DECODERS[self.protocol]
         self.asked = 0
         self.wire = Wire(baud, gap_bits=gap_bits)
         self.wire.join(_Meters(self, random.Random(f"{seed}/{bus_id}")))
@@ -171,7 +172,6 @@ class _Meters:
 
     def __init__(self, bus: SimulatedBus, dice: random.Random):
         self._bus, self._dice = bus, dice
-        self._decode = _DECODERS[bus.protocol]
         self._buffer = b""
         self._heard_at = 0.0
         self._last_said = b""
@@ -186,7 +186,7 @@ class _Meters:
         self._buffer += data
         while self._buffer:
             try:
-                request, consumed = self._decode(self._buffer)
+                request, consumed = self._bus.decode(self._buffer)
             except FrameError as error:
                 self._buffer = self._buffer[error.consumed :]
                 continue
