@@ -14,7 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.allocation.inputs import Floats, Household, Id, Measured, Refused, Rules
-from backend.allocation.series import constant, coverage_of, is_missing, steady
+from backend.allocation.series import (
+    SeriesMethod,
+    constant,
+    coverage_of,
+    is_missing,
+    steady,
+)
 from backend.base.exact import exact
 from backend.metering.rules import MISSING
 
@@ -49,10 +55,14 @@ class CondensedDay:
 
 @dataclass(frozen=True, slots=True)
 class CondensedDays:
-    """One flat's season: `nodes` [days x 8] and `covered_s` [days]."""
+    """One flat's season: `nodes` [days x 8] and `covered_s` [days].
+
+    `ragged`: S of days too ragged for nodes, integrated from their samples; their nodes are 0.
+    """
 
     nodes: Floats
     covered_s: Floats
+    ragged: float = 0.0
 
 
 def condense_day(
@@ -132,18 +142,26 @@ def condensed_measures(
     households: Sequence[Household],
     rules: Rules,
     seconds: float,
+    method: SeriesMethod,
 ) -> list[Measured]:
-    """Equation (10)'s weights over a season of `seconds` from condensed days.
+    """The weights of a method on tp - tn over a season of `seconds` from condensed days.
 
-    A household's days are those of its active time only; constants gamma and B as ever.
+    A household's days are those of its active time only; its constants as ever.
     """
     if rules.gap_rule == "building_profile":
         raise Refused("building_profile needs the samples: allocate from them")
-    return [_season(household, days.get(household.id), rules, seconds) for household in households]
+    return [
+        _season(household, days.get(household.id), rules, seconds, method)
+        for household in households
+    ]
 
 
 def _season(
-    household: Household, days: CondensedDays | None, rules: Rules, seconds: float
+    household: Household,
+    days: CondensedDays | None,
+    rules: Rules,
+    seconds: float,
+    method: SeriesMethod,
 ) -> Measured:
     begin, end = max(household.active_from_s, 0.0), min(household.active_to_s, seconds)
     if household.suspended or end <= begin:
@@ -155,7 +173,7 @@ def _season(
     if days is None or is_missing(coverage, rules):
         return Measured(household, None, active, coverage)
     sums = float(weights_from_condensed(days.nodes, constant(household, "B")).sum())
-    weight = steady(constant(household, "gamma") * float(household.area_m2) * sums)
+    weight = steady(method.factor(household) * (sums + days.ragged))
     return Measured(
         household, weight if rules.gap_rule == "zero" else weight / coverage, active, coverage
     )

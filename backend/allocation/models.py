@@ -1,4 +1,4 @@
-"""How a building shares its heat, and every run that did."""
+"""How a building shares its heat, every run that did, and what settles and identifies buildings."""
 
 from __future__ import annotations
 
@@ -6,20 +6,34 @@ from datetime import date, datetime
 from decimal import Decimal
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from backend.base.db import Base, Big, BigId, Created, Day, Json, Tags, ref
+from backend.base.db import Base, Big, BigId, Created, Day, Instant, Json, Tags, ref
 
 
 class AllocationRule(Base):
-    """The method a building's heat is shared by, from a day on."""
+    """The method a building's heat is shared by over [effective_from, effective_to).
+
+    Two versions of one building never overlap: the database refuses it.
+    """
 
     __tablename__ = "allocation_rule"
-    __table_args__ = (sa.UniqueConstraint("building_id", "effective_from"),)
+    __table_args__ = (
+        sa.UniqueConstraint("building_id", "effective_from"),
+        sa.CheckConstraint("effective_from < effective_to", name="not_empty"),
+        ExcludeConstraint(
+            (sa.text("int8range(building_id, building_id, '[]')"), "&&"),
+            (sa.text("daterange(effective_from, effective_to)"), "&&"),
+            name="ex_allocation_rule_overlap",
+            using="gist",
+        ),
+    )
 
     id: Mapped[BigId]
     building_id: Mapped[int] = ref("building", index=False)
     effective_from: Mapped[Day]
+    effective_to: Mapped[date | None]  # None: until further notice
     method: Mapped[str]
     options: Mapped[Json]
 
@@ -27,7 +41,8 @@ class AllocationRule(Base):
 class AllocationRun(Base):
     """One sharing of one building's heat over [period_from, period_to), repeatable.
 
-    `purpose` is daily (a provisional day, replaced freely) or billing (locked once billed).
+    `purpose` is daily (a provisional day, replaced freely) or billing (locked once billed: the
+    database refuses every change, and a correction is a new run which names this one).
     """
 
     __tablename__ = "allocation_run"
@@ -56,6 +71,11 @@ class AllocationRun(Base):
     created_at: Mapped[Created]
     locked_at: Mapped[datetime | None]
     superseded_by: Mapped[int | None] = mapped_column(sa.BigInteger)
+    corrects_id: Mapped[int | None] = mapped_column(
+        sa.BigInteger, sa.ForeignKey("allocation_run.id")
+    )
+    reason: Mapped[str | None]  # why it corrects that one
+    result_sha256: Mapped[str | None]  # of the result's canonical bytes; see service.replay
 
     shares: Mapped[list[AllocationShare]] = relationship(back_populates="run")
 
@@ -75,5 +95,77 @@ class AllocationShare(Base):
     share: Mapped[Decimal] = mapped_column(sa.Numeric(24, 20))
     coverage: Mapped[Decimal | None] = mapped_column(sa.Numeric(7, 6))
     flags: Mapped[Tags]
+    basis: Mapped[Json]  # what was measured of this household, from which all can be run again
 
     run: Mapped[AllocationRun] = relationship(back_populates="shares")
+
+
+class Settlement(Base):
+    """Many buildings' heat shared for one period, building by building, each exactly once."""
+
+    __tablename__ = "settlement"
+    __table_args__ = (
+        sa.CheckConstraint("period_from < period_to", name="not_empty"),
+        sa.CheckConstraint("state IN ('running', 'done', 'cancelled')", name="state"),
+    )
+
+    id: Mapped[BigId]
+    region_id: Mapped[int | None] = ref("region", nullable=True, index=False)
+    title: Mapped[str]
+    period_from: Mapped[Day]
+    period_to: Mapped[Day]
+    state: Mapped[str] = mapped_column(server_default="running")
+    asked_by: Mapped[int | None] = ref("staff", nullable=True, index=False)
+    created_at: Mapped[Instant]
+    ended_at: Mapped[datetime | None]
+
+
+class SettlementItem(Base):
+    """One building of a settlement: waiting, done (with its run), refused (and why), cancelled."""
+
+    __tablename__ = "settlement_item"
+    __table_args__ = (
+        sa.CheckConstraint("state IN ('waiting', 'done', 'refused', 'cancelled')", name="state"),
+    )
+
+    settlement_id: Mapped[int] = ref("settlement", primary=True)
+    building_id: Mapped[int] = ref("building", primary=True)
+    state: Mapped[str] = mapped_column(server_default="waiting")
+    run_id: Mapped[int | None] = ref("allocation_run", nullable=True, index=False)
+    code: Mapped[str | None]
+    detail: Mapped[str | None]
+    ended_at: Mapped[datetime | None]
+
+
+class Calibration(Base):
+    """B and gamma of a building's flats as found from a window; used once a second person agrees.
+
+    `report` holds the fit of every flat; `state` is proposed, refused (the data cannot carry it),
+    approved or rejected.
+    """
+
+    __tablename__ = "calibration"
+    __table_args__ = (
+        sa.CheckConstraint("approved_by <> asked_by", name="second_person"),
+        sa.CheckConstraint(
+            "state IN ('proposed', 'refused', 'approved', 'rejected')", name="state"
+        ),
+        sa.Index(
+            "uq_calibration_open",
+            "building_id",
+            unique=True,
+            postgresql_where=sa.text("state = 'proposed'"),
+        ),
+    )
+
+    id: Mapped[BigId]
+    building_id: Mapped[int] = ref("building")
+    window_from: Mapped[Day]
+    window_to: Mapped[Day]
+    state: Mapped[str]
+    report: Mapped[Json]
+    asked_by: Mapped[int] = ref("staff", index=False)
+    asked_at: Mapped[Instant]
+    approved_by: Mapped[int | None] = ref("staff", nullable=True, index=False)
+    decided_at: Mapped[datetime | None]
+    effective_from: Mapped[date | None]

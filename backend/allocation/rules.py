@@ -21,7 +21,7 @@ from backend.allocation.inputs import (
     Rules,
 )
 from backend.allocation.scalars import scalar_measures
-from backend.allocation.series import series_measures
+from backend.allocation.series import series_measures, series_method
 from backend.base.exact import exact, ratio, to_decimal
 from backend.base.shares import share_parts
 
@@ -34,7 +34,7 @@ def allocate(building: Building) -> AllocationResult:
     Raises Refused for input that cannot be shared out honestly: nobody active, a negative total,
     arrays that do not fit, infinite values, a household without its constants.
     """
-    _check(building.total_units, building.households)
+    check(building.total_units, building.households)
     return share_out(building.total_units, series_measures(building), building.rules)
 
 
@@ -52,7 +52,7 @@ def allocate_scalar(
     `period_s`: length of the supply period (on_time_area divides by it; others take their
     active time from it). `dt_s`: durations of the samples of electronic allocators.
     """
-    _check(total_units, households)
+    check(total_units, households)
     rules = rules or Rules()
     measures = scalar_measures(method, households, rules, period_s=period_s, dt_s=dt_s)
     return share_out(total_units, measures, rules)
@@ -70,9 +70,10 @@ def allocate_condensed(
 
     Of the gap rules time_scale and zero can be kept; building_profile needs the samples.
     """
-    _check(total_units, households)
+    check(total_units, households)
     rules = rules or Rules()
-    measures = condensed_measures(days, households, rules, seconds)
+    method = series_method("three_temperature")
+    measures = condensed_measures(days, households, rules, seconds, method)
     return share_out(total_units, measures, rules)
 
 
@@ -141,7 +142,8 @@ def _result(
     )
 
 
-def _check(total_units: int, households: Sequence[Household]) -> None:
+def check(total_units: int, households: Sequence[Household]) -> None:
+    """Raise Refused for what no method can share out."""
     if total_units < 0:
         raise Refused(f"the building's heat is negative ({total_units})")
     if len({household.id for household in households}) < len(households):

@@ -5,7 +5,13 @@ from decimal import Decimal
 from fractions import Fraction
 
 from backend.allocation.inputs import WHOLE, Household, Measured, Refused, Rules
-from backend.allocation.series import coverage_of, is_missing, position_correction, steady
+from backend.allocation.series import (
+    constant,
+    coverage_of,
+    is_missing,
+    position_correction,
+    steady,
+)
 from backend.base.exact import exact
 
 Radiator = Mapping[str, object]
@@ -97,6 +103,17 @@ def _on_time(household: Household, active: Fraction, period: Fraction, dt: Durat
     if on is None or on > period:
         return None, WHOLE
     return exact(household.area_m2) * on / period, WHOLE
+
+
+def _temperature_integral(
+    household: Household, active: Fraction, period: Fraction, dt: Durations
+) -> Reading:
+    """JG/T 362 with an integrator: F max(0, integral of tn - integral of the base), in K s."""
+    room = _own(household, "room_k_s")
+    if room is None:
+        return None, WHOLE
+    base = exact(constant(household, "base_k_s", low=float("-inf"), default=0))
+    return exact(household.area_m2) * max(Fraction(0), room - base), WHOLE
 
 
 def _radiators(household: Household) -> Sequence[Radiator]:
@@ -210,6 +227,7 @@ METHODS: Mapping[str, Method] = {
     "hot_water_meter": _volume,
     "on_off_time_area": _on_time,
     "on_time_area": _on_time,
+    "temperature_integral": _temperature_integral,
     "valve_time_radiator": _sum_of(_valve_time),
     "hca_units": _sum_of(_units),
     "hca_evaporative": _sum_of(_evaporative),

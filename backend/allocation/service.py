@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from decimal import Decimal
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql as pg
 
-from backend.allocation import condensed, inputs, rules
+from backend.allocation import case as cases
+from backend.allocation import inputs, records, rules, ruling
+from backend.allocation.case import Case
+from backend.allocation.methods import METHODS
 from backend.allocation.models import AllocationRule, AllocationRun, AllocationShare
-from backend.archive.models import Household, HouseholdThermal, Meter
+from backend.allocation.ruling import rule_of, rule_over
+from backend.allocation.seasons import condense
+from backend.archive.models import Building, Household, Meter
 from backend.base.clock import day_start
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.metering import closing, series
-from backend.metering.models import CondensedDay
-from backend.metering.rules import MISSING
+from backend.metering import closing
+from backend.people.service import Principal, audit
 
-# What each sampled method reads, and where it is stored: name -> (kind of meter, quantity).
-SERIES = {
-    "tg": ("heat", "supply_cdeg"),
-    "th": ("heat", "return_cdeg"),
-    "tn": ("room", "room_cdeg"),
-}
-NEEDS = {"three_temperature": ("tg", "th", "tn"), "temperature_area": ("tn",)}
+__all__ = ["allocate", "condense", "lock", "recheck", "replay", "rule_of", "supersede"]
 
 
 @dataclass(frozen=True)
@@ -39,83 +36,54 @@ class Heat:
     spans: list[closing.Span]
 
 
-def rule_of(building_id: int, day: date) -> AllocationRule | None:
-    """The rule in force on a day; None where the building's heat is not shared out."""
-    return db.session.scalars(
-        sa.select(AllocationRule)
-        .where(AllocationRule.building_id == building_id, AllocationRule.effective_from <= day)
-        .order_by(AllocationRule.effective_from.desc())
-        .limit(1)
-    ).first()
-
-
 def allocate(
     building_id: int, period_from: date, period_to: date, purpose: str, now: datetime
 ) -> AllocationRun:
     """Share the heat of [period_from, period_to) and keep the run; the same inputs, the same run.
 
     A daily run replaces an earlier one.  A locked (billed) run is never replaced: Problem
-    run_locked.  Problem building_meter_missing where the building's heat is not known.
+    run_locked.  Problem building_meter_missing where the building's heat is not known, rule_*
+    where no one rule holds for the period, parameters_missing, outdoor_missing, nobody_active.
     """
-    _one_at_a_time(building_id)
-    rule = rule_of(building_id, period_from)
-    if rule is None:
-        raise Problem("building_meter_missing", "该楼栋没有设置热分摊方法，不能分摊。")
-    heat = _heat(building_id, period_from, period_to)
-    households = _households(building_id)
-    result = _share(rule, heat.total_wh, households, period_from, period_to)
-    run = _new_run(building_id, period_from, period_to, purpose, rule, heat, now)
-    run.building_flag = result.building_flag
-    run.parameters = {
-        "rule_id": rule.id,
-        "options": rule.options,
-        "constants": {
-            str(h.id): {k: str(v) for k, v in h.constants.items()}
-            for h in _as_inputs(rule, households, period_from, period_to)
-        },
-    }
-    earlier = _step_back(run)
-    db.session.add(run)
-    db.session.flush()
+    ruling.one_at_a_time(building_id)
+    rule = rule_over(building_id, period_from, period_to)
+    run, shares = _new_run(rule, period_from, period_to, purpose, now)
+    earlier = _live(run)
     if earlier is not None:
+        if earlier.locked_at is not None:
+            raise Problem("run_locked")
         earlier.superseded_by = run.id
-    db.session.execute(sa.insert(AllocationShare), _shares(run, result))
+        db.session.flush()
+    _keep(run, shares)
     return run
 
 
-def condense(building_id: int, day: date) -> int:
-    """Condense a closed day's samples flat by flat; again gives the same rows.
+def supersede(run_id: int, reason: str, actor: Principal, now: datetime) -> AllocationRun:
+    """Correct a billed run by a new one, from what is known now, which names it; audited.
 
-    Returns the number of flats whose day is complete enough to stand for its samples.
+    The old run and its shares stay as they were billed; whoever calls this reverses the bills
+    that stand on it and issues the new ones, in the same transaction.  Problem run_superseded
+    where the run has been corrected already, run_not_billed where it can simply be run again.
     """
-    households = [h.id for h in _households(building_id)]
-    found = _series(building_id, households, ("tg", "th", "tn"), [day])
-    rows = []
-    for index, household_id in enumerate(households):
-        one = condensed.condense_day(
-            found["tg"][index], found["th"][index], found["tn"][index], series.INTERVAL_S
-        )
-        rows.append(
-            {
-                "household_id": household_id,
-                "day": day,
-                "nodes": one.nodes.tolist(),
-                "covered_s": int(one.covered_s),
-                "room_cdeg_s": round(one.room_k_s * 100),
-                "outcome": {"room_s": int(one.room_s), "error": one.error},
-            }
-        )
-    if not rows:
-        return 0
-    insert = pg.insert(CondensedDay).values(rows)
-    names = ("nodes", "covered_s", "room_cdeg_s", "outcome")
-    db.session.execute(
-        insert.on_conflict_do_update(
-            index_elements=["household_id", "day"],
-            set_={name: insert.excluded[name] for name in names},
-        )
-    )
-    return sum(row["covered_s"] == 86_400 for row in rows)
+    old = db.session.get(AllocationRun, run_id)
+    if old is None:
+        raise Problem("not_found")
+    ruling.one_at_a_time(old.building_id)
+    db.session.refresh(old)
+    if old.superseded_by is not None:
+        raise Problem("run_superseded")
+    if old.locked_at is None:
+        raise Problem("run_not_billed")
+    if not reason.strip():
+        raise Problem("reason_missing", field="reason")
+    rule = rule_over(old.building_id, old.period_from, old.period_to)
+    run, shares = _new_run(rule, old.period_from, old.period_to, old.purpose, now)
+    run.corrects_id, run.reason = old.id, reason.strip()
+    old.superseded_by = run.id
+    db.session.flush()
+    _keep(run, shares)
+    audit("allocation.superseded", "allocation_run", old.id, actor, now=now, by=run.id)
+    return run
 
 
 def lock(run: AllocationRun, now: datetime) -> None:
@@ -127,9 +95,107 @@ def lock(run: AllocationRun, now: datetime) -> None:
     )
 
 
-def _one_at_a_time(building_id: int) -> None:
-    """Runs of one building wait for each other until commit."""
-    db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(0x616C6C6F, building_id)))
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A run done again from what it stored: its canonical bytes, and whether they are the same."""
+
+    result: bytes
+    equal: bool
+
+
+def replay(run_id: int) -> Replay:
+    """Do a run again from its stored inputs alone; equal means equal to the byte."""
+    run, shares = _run_of(run_id)
+    measured = [records.measured_of(share.basis) for share in shares]
+    result = rules.share_out(run.total_wh, measured, _stored_rules(run))
+    said = records.canonical(run, result)
+    kept = [records.share_row(run, s.household_id, result, s.basis) for s in shares]
+    stored = all(
+        row[name] == getattr(share, name)
+        for row, share in zip(kept, shares, strict=True)
+        for name in ("energy_wh", "weight", "flags")
+    )
+    return Replay(said, stored and hashlib.sha256(said).hexdigest() == run.result_sha256)
+
+
+def recheck(run_id: int) -> list[str]:
+    """Read everything behind a run anew: a sentence for each thing that is now otherwise."""
+    run, shares = _run_of(run_id)
+    heat = _heat(run.building_id, run.period_from, run.period_to)
+    said = []
+    if heat.total_wh != run.total_wh:
+        said.append(f"楼栋总热量现为 {heat.total_wh} Wh，分摊时为 {run.total_wh} Wh。")
+    case = Case(
+        run.building_id,
+        run.method,
+        run.period_from,
+        run.period_to,
+        [records.household_of(share.basis["household"]) for share in shares],
+        run.parameters["options"],
+        _stored_rules(run),
+        _unit_nos(cases.households_of(run.building_id)),
+    )
+    found = METHODS[run.method].measure(case)
+    for share, measured in zip(shares, found.measured, strict=True):
+        if records.measured_json(measured) != share.basis["measured"]:
+            said.append(f"住户 {case.names([share.household_id])} 的计量数据在分摊之后有变化。")
+    return said
+
+
+def _run_of(run_id: int) -> tuple[AllocationRun, Sequence[AllocationShare]]:
+    run = db.session.get(AllocationRun, run_id)
+    if run is None or run.result_sha256 is None:
+        raise Problem("not_found")
+    shares = db.session.scalars(
+        sa.select(AllocationShare)
+        .where(AllocationShare.run_id == run_id)
+        .order_by(AllocationShare.household_id)
+    ).all()
+    return run, shares
+
+
+def _stored_rules(run: AllocationRun) -> inputs.Rules:
+    return ruling.rules_of({"rules": run.parameters["rules"]})
+
+
+def _new_run(
+    rule: AllocationRule, period_from: date, period_to: date, purpose: str, now: datetime
+) -> tuple[AllocationRun, list[dict[str, Any]]]:
+    """A run with an id of its own and its shares, neither stored yet."""
+    heat = _heat(rule.building_id, period_from, period_to)
+    case = _case(rule, period_from, period_to, purpose)
+    try:
+        found = METHODS[rule.method].measure(case)
+        result = rules.share_out(heat.total_wh, found.measured, case.rules)
+    except inputs.Refused as refused:
+        raise Problem("allocation_refused", f"不能分摊：{refused}。") from refused
+    run = AllocationRun(
+        id=db.session.scalar(
+            sa.text("SELECT nextval(pg_get_serial_sequence('allocation_run', 'id'))")
+        ),
+        building_id=rule.building_id,
+        purpose=purpose,
+        period_from=period_from,
+        period_to=period_to,
+        method=rule.method,
+        total_wh=heat.total_wh,
+        inputs={"building": [span.basis() for span in heat.spans], **found.sources},
+        parameters={
+            "rule_id": rule.id,
+            "options": rule.options,
+            "rules": ruling.rules_json(case.rules),
+        },
+        building_flag=result.building_flag,
+        created_at=now,
+    )
+    run.result_sha256 = hashlib.sha256(records.canonical(run, result)).hexdigest()
+    return run, records.share_rows(run, case, found, result)
+
+
+def _keep(run: AllocationRun, shares: list[dict[str, Any]]) -> None:
+    db.session.add(run)
+    db.session.flush()
+    db.session.execute(sa.insert(AllocationShare), shares)
 
 
 def _heat(building_id: int, period_from: date, period_to: date) -> Heat:
@@ -139,135 +205,95 @@ def _heat(building_id: int, period_from: date, period_to: date) -> Heat:
         .order_by(Meter.id)
     ).all()
     spans = closing.spans(meters, day_start(period_from), day_start(period_to))
-    known = [span.usage for span in spans if span.usage is not None]
-    if not spans or len(known) < len(spans):
-        raise Problem("building_meter_missing")
-    return Heat(sum(known), spans)
-
-
-def _households(building_id: int) -> Sequence[Household]:
-    return db.session.scalars(
-        sa.select(Household).where(Household.building_id == building_id).order_by(Household.id)
-    ).all()
-
-
-def _share(
-    rule: AllocationRule,
-    total_wh: int,
-    households: Sequence[Household],
-    period_from: date,
-    period_to: date,
-) -> inputs.AllocationResult:
-    days = [period_from + timedelta(n) for n in range((period_to - period_from).days)]
-    if rule.method not in NEEDS:
-        raise Problem("building_meter_missing", f"分摊方法 {rule.method} 暂不支持。")
-    ids = [h.id for h in households]
-    samples = _series(rule.building_id, ids, NEEDS[rule.method], days)
-    building = inputs.Building(
-        method=rule.method,
-        total_units=total_wh,
-        households=_as_inputs(rule, households, period_from, period_to),
-        dt_s=np.full(len(days) * series.SLOTS, float(series.INTERVAL_S)),
-        series={name: _celsius(values) for name, values in samples.items()},
-        base=float(rule.options.get("base_c", 0)),
-        rules=inputs.Rules(**rule.options.get("rules", {})),
-    )
-    try:
-        return rules.allocate(building)
-    except inputs.Refused as refused:
-        raise Problem("building_meter_missing", f"不能分摊：{refused}") from refused
-
-
-def _as_inputs(
-    rule: AllocationRule, households: Sequence[Household], period_from: date, period_to: date
-) -> list[inputs.Household]:
-    thermal = _thermal([h.id for h in households], period_from)
-    begin = day_start(period_from)
-    return [
-        inputs.Household(
-            id=h.id,
-            area_m2=Decimal(h.area_dm2).scaleb(-2),
-            constants=thermal.get(h.id, {}) if rule.method == "three_temperature" else {},
-            suspended=h.suspended_from is not None and h.suspended_from <= period_from,
-            active_from_s=_seconds_from(begin, h.active_from, 0.0),
-            active_to_s=_seconds_from(begin, h.active_to, float("inf")),
+    if not spans:
+        name = db.session.get_one(Building, building_id).name
+        raise Problem(
+            "building_meter_missing", f"{name}在这段时间没有热量总表，请先在档案中登记总表。"
         )
-        for h in households
-    ]
+    unknown = [span.meter.address for span in spans if span.usage is None]
+    if unknown:
+        raise Problem(
+            "building_meter_missing",
+            f"总表 {'、'.join(unknown)} 在 {period_from} 或 {period_to} 零点没有可用读数，"
+            "请补抄或更正后再分摊。",
+        )
+    return Heat(sum(span.usage or 0 for span in spans), spans)
 
 
-def _seconds_from(begin: datetime, day: date | None, otherwise: float) -> float:
-    return otherwise if day is None else max((day_start(day) - begin).total_seconds(), 0.0)
+def _case(rule: AllocationRule, period_from: date, period_to: date, purpose: str) -> Case:
+    method = METHODS[rule.method]
+    homes = cases.households_of(rule.building_id)
+    case = Case(
+        rule.building_id,
+        rule.method,
+        period_from,
+        period_to,
+        cases.as_inputs(homes, (*method.needs, *method.may_have), period_from),
+        rule.options,
+        _with_facts(ruling.rules_of(rule.options), homes, period_from, purpose),
+        _unit_nos(homes),
+    )
+    cases.check(case, method.needs)
+    rules.check(0, case.households)
+    return case
 
 
-def _thermal(household_ids: Sequence[int], day: date) -> dict[int, dict[str, object]]:
-    """gamma and B of each flat as they stood on a day."""
+def _unit_nos(homes: Sequence[Household]) -> dict[int, str]:
+    return {h.id: h.unit_no for h in homes}
+
+
+def _with_facts(
+    said: inputs.Rules, homes: Sequence[Household], period_from: date, purpose: str
+) -> inputs.Rules:
+    """What a substitution rule looks up where the version does not say it itself."""
+    if said.missing_rule == "neighbours_mean" and not said.neighbours:
+        return replace(said, neighbours=neighbours_of(homes))
+    if said.missing_rule == "last_period" and not said.last_shares:
+        return replace(said, last_shares=_last_shares(homes, period_from, purpose))
+    return said
+
+
+def neighbours_of(homes: Sequence[Household]) -> dict[inputs.Id, list[inputs.Id]]:
+    """Flats on the same floor, and those with the same number right above and below."""
+
+    def beside(one: Household, other: Household) -> bool:
+        floors = abs(one.floor - other.floor)
+        return floors == 0 or (floors == 1 and one.unit_no[-2:] == other.unit_no[-2:])
+
+    return {
+        one.id: [other.id for other in homes if other.id != one.id and beside(one, other)]
+        for one in homes
+    }
+
+
+def _last_shares(
+    homes: Sequence[Household], period_from: date, purpose: str
+) -> dict[inputs.Id, Fraction]:
+    """Shares of the latest live run of the same purpose that ended by `period_from`."""
+    building_ids = {h.building_id for h in homes}
+    latest = (
+        sa.select(AllocationRun.id)
+        .where(
+            AllocationRun.building_id.in_(building_ids),
+            AllocationRun.purpose == purpose,
+            AllocationRun.period_to <= period_from,
+            AllocationRun.superseded_by.is_(None),
+        )
+        .order_by(AllocationRun.period_to.desc(), AllocationRun.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
     rows = db.session.execute(
-        sa.select(HouseholdThermal.household_id, HouseholdThermal.gamma, HouseholdThermal.exponent)
-        .where(
-            HouseholdThermal.household_id.in_(household_ids),
-            HouseholdThermal.effective_from <= day,
+        sa.select(AllocationShare.household_id, AllocationShare.share).where(
+            AllocationShare.run_id == latest
         )
-        .ext(pg.distinct_on(HouseholdThermal.household_id))
-        .order_by(HouseholdThermal.household_id, HouseholdThermal.effective_from.desc())
     )
-    return {row.household_id: {"gamma": row.gamma, "B": row.exponent} for row in rows}
+    return {row.household_id: Fraction(row.share) for row in rows}
 
 
-def _series(
-    building_id: int, household_ids: Sequence[int], names: Sequence[str], days: Sequence[date]
-) -> dict[str, np.ndarray[Any, np.dtype[np.int16]]]:
-    """name -> [households x samples] int16, MISSING where nothing came."""
-    meters = db.session.execute(
-        sa.select(Meter.id, Meter.kind, Meter.household_id)
-        .where(
-            Meter.building_id == building_id,
-            Meter.scope == "household",
-            Meter.kind.in_({SERIES[name][0] for name in names}),
-        )
-        .order_by(Meter.id)
-    ).all()
-    row_of = {household_id: index for index, household_id in enumerate(household_ids)}
-    found = {}
-    for name in names:
-        kind, quantity = SERIES[name]
-        mine = {m.id: m.household_id for m in meters if m.kind == kind}
-        values = np.full((len(household_ids), len(days) * series.SLOTS), MISSING, dtype=np.int16)
-        for meter_id, slots in series.load(list(mine), quantity, days).items():
-            row = values[row_of[mine[meter_id]]]
-            np.copyto(row, slots, where=slots != MISSING)
-        found[name] = values
-    return found
-
-
-def _celsius(values: np.ndarray[Any, np.dtype[np.int16]]) -> inputs.Floats:
-    return np.where(values == MISSING, np.nan, values / 100.0)
-
-
-def _new_run(
-    building_id: int,
-    period_from: date,
-    period_to: date,
-    purpose: str,
-    rule: AllocationRule,
-    heat: Heat,
-    now: datetime,
-) -> AllocationRun:
-    return AllocationRun(
-        building_id=building_id,
-        purpose=purpose,
-        period_from=period_from,
-        period_to=period_to,
-        method=rule.method,
-        total_wh=heat.total_wh,
-        inputs={"building": [span.basis() for span in heat.spans]},
-        created_at=now,
-    )
-
-
-def _step_back(run: AllocationRun) -> AllocationRun | None:
-    """An earlier live run of the same period makes way, unless it has been billed."""
-    earlier = db.session.scalars(
+def _live(run: AllocationRun) -> AllocationRun | None:
+    """The live run of the same building, purpose and period."""
+    return db.session.scalars(
         sa.select(AllocationRun).where(
             AllocationRun.building_id == run.building_id,
             AllocationRun.purpose == run.purpose,
@@ -276,26 +302,3 @@ def _step_back(run: AllocationRun) -> AllocationRun | None:
             AllocationRun.superseded_by.is_(None),
         )
     ).first()
-    if earlier is None:
-        return None
-    if earlier.locked_at is not None:
-        raise Problem("run_locked")
-    earlier.superseded_by = earlier.id  # out of the unique index until the new run has its id
-    db.session.flush()
-    return earlier
-
-
-def _shares(run: AllocationRun, result: inputs.AllocationResult) -> list[dict[str, Any]]:
-    return [
-        {
-            "run_id": run.id,
-            "household_id": household_id,
-            "period_to": run.period_to,
-            "energy_wh": energy_wh,
-            "weight": float(result.weights[household_id]),
-            "share": result.shares[household_id],
-            "coverage": result.coverage.get(household_id, Decimal(1)),
-            "flags": result.flags.get(household_id, []),
-        }
-        for household_id, energy_wh in result.units.items()
-    ]

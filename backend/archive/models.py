@@ -77,6 +77,63 @@ class HouseholdThermal(Base):
     source: Mapped[str]
 
 
+class HouseholdFactor(Base):
+    """One constant of a flat from a day on, for the methods which need more than gamma and B.
+
+    `name`: alpha (position correction), flow_fraction, room_constant, radiator_a, radiator_m2,
+    beta (the product of the four corrections).
+    """
+
+    __tablename__ = "household_factor"
+    __table_args__ = (sa.UniqueConstraint("household_id", "name", "effective_from"),)
+
+    id: Mapped[BigId]
+    household_id: Mapped[int] = ref("household", index=False)
+    name: Mapped[str]
+    effective_from: Mapped[Day]
+    value: Mapped[Decimal] = mapped_column(sa.Numeric(16, 8))
+    source: Mapped[str]
+
+
+class Radiator(Base):
+    """A radiator of a flat; `rated_w` is its output at the standard excess."""
+
+    __tablename__ = "radiator"
+    __table_args__ = (
+        sa.UniqueConstraint("household_id", "name"),
+        sa.CheckConstraint("rated_w > 0", name="rated_positive"),
+    )
+
+    id: Mapped[BigId]
+    household_id: Mapped[int] = ref("household", index=False)
+    name: Mapped[str]
+    rated_w: Mapped[Decimal] = mapped_column(sa.Numeric(12, 3))
+
+
+class RadiatorDevice(Base):
+    """A meter on a radiator: an allocator (kind hca) or a valve's clock (kind valve).
+
+    `kq`, `kc`, `kt` rate the radiator, the contact and the design temperature; `exponent` n and
+    `least_excess_k` dT_min belong to an electronic device; `per_count` is what one count of the
+    register means in units; `cold_evaporation` is an evaporator's loss without heat in a period.
+    """
+
+    __tablename__ = "radiator_device"
+    __table_args__ = (
+        sa.CheckConstraint("kq >= 0 AND kc >= 0 AND kt >= 0 AND per_count > 0", name="factors"),
+    )
+
+    meter_id: Mapped[int] = ref("meter", primary=True)
+    radiator_id: Mapped[int] = ref("radiator")
+    kq: Mapped[Decimal] = mapped_column(sa.Numeric(12, 6), server_default="1")
+    kc: Mapped[Decimal] = mapped_column(sa.Numeric(12, 6), server_default="1")
+    kt: Mapped[Decimal] = mapped_column(sa.Numeric(12, 6), server_default="1")
+    exponent: Mapped[Decimal] = mapped_column(sa.Numeric(8, 6), server_default="1.15")
+    least_excess_k: Mapped[Decimal] = mapped_column(sa.Numeric(8, 4), server_default="0")
+    per_count: Mapped[Decimal] = mapped_column(sa.Numeric(12, 6), server_default="1")
+    cold_evaporation: Mapped[Decimal] = mapped_column(sa.Numeric(12, 6), server_default="0")
+
+
 class Binding(Base):
     """A resident looks after a household; ended, never deleted."""
 
@@ -129,7 +186,7 @@ class Bus(Base):
 class Meter(Base):
     """A meter or sensor on a bus.
 
-    `kind` is what it measures (heat, water, gas, electricity, room), `scope` whose it is
+    `kind` is what it measures (see archive.rules.KINDS), `scope` whose it is
     (building or household).  A replacement ends this row with its final register and begins a
     new one with a first register (issue: metering.usage).
     """

@@ -6,6 +6,23 @@ from fractions import Fraction
 
 from backend.base.money import round_half_up
 
+# What a meter may measure, and what its register counts. The first four are billed by themselves;
+# a thermometer has no register.
+UTILITIES = ("heat", "water", "gas", "electricity")
+THERMOMETERS = ("room", "outdoor")
+KINDS = {
+    "heat": "Wh",
+    "water": "l",
+    "gas": "l",
+    "electricity": "Wh",
+    "hot_water": "l",
+    "valve": "s",  # how long it stood open
+    "hca": "units",  # a heat cost allocator
+    "room_integral": "0.01 C h",  # a room-temperature integrator
+    "room": None,
+    "outdoor": None,
+}
+
 # 18 °C is what a heated home is owed; below 16 °C is cold in every province's rules.
 TARGET_CDEG, COLD_BELOW_CDEG = 1800, 1600
 STALE_AFTER = timedelta(hours=2)

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from flask import current_app
 
 from backend.archive.models import Household, Meter
+from backend.archive.rules import UTILITIES
 from backend.base import tasks
 from backend.base.clock import add_months
 from backend.base.db import db
@@ -23,7 +24,7 @@ def defer_issue(until: date) -> int:
         sa.select(Meter.building_id, Meter.kind, last)
         .outerjoin(Household, Household.building_id == Meter.building_id)
         .outerjoin(Bill, sa.and_(Bill.household_id == Household.id, Bill.utility == Meter.kind))
-        .where(Meter.kind != "room")
+        .where(Meter.kind.in_(UTILITIES))
         .group_by(Meter.building_id, Meter.kind)
         .order_by(Meter.building_id, Meter.kind)
     )

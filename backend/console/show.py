@@ -13,7 +13,18 @@ from backend.base.money import yuan_str
 MINUS = "\u2212"  # as wide as a digit, unlike the hyphen
 WEEKDAYS = "一二三四五六日"
 
-KINDS = {"heat": "热量表", "water": "水表", "gas": "燃气表", "electricity": "电表", "room": "室温"}
+KINDS = {
+    "heat": "热量表",
+    "water": "水表",
+    "gas": "燃气表",
+    "electricity": "电表",
+    "hot_water": "热水表",
+    "valve": "通断阀",
+    "hca": "热分配表",
+    "room_integral": "室温积分仪",
+    "room": "室温",
+    "outdoor": "室外温度",
+}
 CHANNELS = {"wechat": "微信支付", "alipay": "支付宝", "unionpay": "银联", "bank": "银行"}
 BREAKS = {
     "missing_here": "本方缺账",

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from backend.archive.models import Meter
+from backend.archive.rules import THERMOMETERS
 from backend.base.clock import day_start
 from backend.base.db import db
 from backend.metering import rules
@@ -149,7 +150,7 @@ def close_usage(building_id: int, day: date) -> int:
     meters = db.session.scalars(
         sa.select(Meter).where(
             Meter.building_id == building_id,
-            Meter.kind != "room",
+            Meter.kind.not_in(THERMOMETERS),
             Meter.installed_on <= day,
             sa.or_(Meter.removed_on.is_(None), Meter.removed_on >= day),
         )

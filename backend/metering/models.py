@@ -168,7 +168,10 @@ class RefusedCount(Base):
 
 
 class ClosedDay(Base):
-    """A building's metering day that has been closed, and what was found."""
+    """A building's metering day that has been closed, and what was found.
+
+    `reopened_at`: something of that day came in later; it waits to be closed again.
+    """
 
     __tablename__ = "closed_day"
 
@@ -176,6 +179,7 @@ class ClosedDay(Base):
     day: Mapped[date] = mapped_column(primary_key=True)
     closed_at: Mapped[Instant]
     summary: Mapped[Json]
+    reopened_at: Mapped[datetime | None]
 
 
 class ReadingRun(Base):

@@ -20,18 +20,21 @@ from backend.metering.models import MeterState
 if TYPE_CHECKING:
     from backend.metering.service import NewReading
 
-# What a day may bring at most, where the meter's record does not say: Wh or litres.
+# What a day may bring at most, where the meter's record does not say; units: archive.rules.KINDS.
 USUAL_MAX_PER_DAY = {
     ("heat", "household"): 300_000,
     ("heat", "building"): 60_000_000,
     ("electricity", "household"): 200_000,
     ("water", "household"): 5_000,
     ("gas", "household"): 50_000,
+    ("hot_water", "household"): 5_000,
+    ("valve", "household"): 86_400,
+    ("room_integral", "household"): 144_000,  # 60 C all day, in 0.01 C h
 }
 FALLBACK_MAX_PER_DAY = 100_000_000
 REGISTER_MAX = 10**15
 # A thermometer in a flat or a heating pipe shows nothing outside these (hundredths of C).
-POSSIBLE_ROOM_CDEG = (-3000, 6000)
+POSSIBLE_ROOM_CDEG = (-5500, 6000)  # also that of a weather sensor in Mohe
 POSSIBLE_PIPE_CDEG = (-2000, 16000)
 HOUR_S = 3600
 
