@@ -1,4 +1,4 @@
-"""What operators and managers send and get: reading runs, meters' plans, orders to valves."""
+"""What operators and managers send and get: runs, meters' plans, orders to valves and relays."""
 
 from __future__ import annotations
 
@@ -74,22 +74,23 @@ class PlanIn(Schema):
 
 
 class CommandIn(Schema):
-    """An order to a meter's valve, and why."""
+    """An order to a meter's valve or relay, and why: what is to become of the supply."""
 
     action = Text(1, 16, required=True, validate=[one_of(*ACTIONS)])
     reason = Text(2, 200, required=True)
 
 
 class CommandOut(Schema):
-    """An order to a valve as it stands."""
+    """An order to a valve or relay as it stands."""
 
     id = whole()
     meter_id = whole()
-    action = text("open or close")
+    supply = text("valve (water, gas, heat) or relay (electricity)")
+    action = text("open or close, of the supply: a relay is switched on (合闸) or tripped (拉闸)")
     reason = text()
     state = text(
         "queued, approved, sent, acknowledged, done, failed, expired or withdrawn;"
-        " done only once the valve has been seen"
+        " done only once the meter has been seen to have moved"
     )
     asked_by = whole()
     approved_by = maybe_whole()
@@ -98,4 +99,4 @@ class CommandOut(Schema):
     sent_at = fields.AwareDateTime(allow_none=True)
     ended_at = fields.AwareDateTime(allow_none=True)
     error = text(allow_none=True)
-    reading_id = maybe_whole("the reading that shows the valve's state")
+    reading_id = maybe_whole("the reading that shows how it stands")

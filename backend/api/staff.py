@@ -1,4 +1,4 @@
-"""Operators: read meters now, watch and stop it, set plans, and order valves by two persons."""
+"""Operators: read meters now, watch and stop it, set plans; two order valves and relays."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def set_plan(meter_id: int, body: dict[str, Any]) -> str:
 @bp.doc(responses=[404, 409])
 @allow("operator")
 def ask_command(meter_id: int, body: dict[str, Any]) -> Any:
-    """Ask for a valve to be moved; closing waits for a second person."""
+    """Ask for a valve or relay to be moved; closing waits for a second person."""
     command = commands.ask(meter_id, body["action"], body["reason"], principal(), answers.now())
     db.session.commit()
     return command

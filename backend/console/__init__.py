@@ -20,7 +20,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.console import finance, imports, reading, runs, sessions, show
+from backend.console import finance, imports, reading, runs, sessions, show, supplies
 from backend.people import access
 
 # No inline script or style, no other host: a page that breaks this shows it in the first test.
@@ -107,7 +107,7 @@ def _blueprint() -> Blueprint:
     blueprint.register_error_handler(HTTPException, _http)
     blueprint.register_error_handler(OperationalError, _outage)
     blueprint.register_error_handler(Exception, _unexpected)
-    for module in (sessions, finance, reading, runs, imports):
+    for module in (sessions, finance, reading, runs, supplies, imports):
         module.register(blueprint)
     blueprint.add_url_rule("/", "home", _home)
     blueprint.add_url_rule("/<path:rest>", "nowhere", _nowhere)

@@ -143,10 +143,10 @@ def latest_runs(limit: int = 30) -> Sequence[Any]:
     return _rows(_RUNS, limit=limit)
 
 
-def valve_commands(
+def supply_commands(
     *, meter_id: int | None = None, state: str | None = None, limit: int = 50
 ) -> Sequence[Any]:
-    """Orders to valves, the newest first: of one meter, or in one state."""
+    """Orders to valves and relays, the newest first: of one meter, or in one state."""
     return _rows(_COMMANDS, meter_id=meter_id, state=state, limit=limit)
 
 

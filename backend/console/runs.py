@@ -1,40 +1,27 @@
-"""抄表任务: start a run and watch it; one meter's page with read-now, its plan and its valve."""
+"""抄表任务: start a run and watch it; a meter's page: read now, plan, valve or relay."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from backend.archive.models import Building, Meter, Region
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.console import queries
-from backend.console.sessions import current, now, roles
+from backend.console import queries, supplies
+from backend.console.sessions import attempt, current, now, roles
 from backend.metering import commands, runs
 from backend.metering.models import MeterState
 from backend.people import access
 
 EVERY_S = 2
 MAX_CHOICES = 2000
-MIN_REASON, MAX_REASON = 2, 200
 ID = "int(max=9223372036854775807)"
 
 RUN_STATES = {"running": "进行中", "done": "已完成", "cancelled": "已取消"}
 ITEM_STATES = {"waiting": "等待重抄", "taken": "正在抄", "missed": "未抄到", "cancelled": "已取消"}
-ACTIONS = {"open": "开阀", "close": "关阀"}
-COMMAND_STATES = {
-    "queued": "待核准",
-    "approved": "待下发",
-    "sent": "已下发",
-    "acknowledged": "表已应答，待回读",
-    "done": "已完成（已回读）",
-    "failed": "失败",
-    "expired": "已过期",
-    "withdrawn": "已撤回",
-}
 ERRORS = {
     "silent": "没有应答",
     "garbled": "应答残缺",
@@ -42,10 +29,19 @@ ERRORS = {
     "link_down": "线路不通",
     "refused": "表拒绝执行",
     "not_reached": "时限内没有轮到",
-    "not_moved": "阀门未动作",
+    "not_moved": "阀门或继电器未动作",
     "no_answer": "回读无应答",
     "not_verified": "未能回读确认",
     "removed": "表已拆除",
+    "no_supply": "此表不支持阀门或拉合闸命令",
+    "no_credentials": "未设置电表密码与操作者代码",
+    "bad_target": "表号或协议配置有误",
+    "late": "总线忙，未能按时下发",
+    "expired": "已过期",
+    "unreadable": "应答中没有可信的读数",
+    "wrong_address": "应答的不是此表",
+    "wrong_answer": "应答不符",
+    "wrong_type": "表类型不符",
 }
 
 
@@ -60,9 +56,6 @@ def register(blueprint: Blueprint) -> None:
     add("/meters", "meter_find", meter_find)
     add(f"/meters/<{ID}:meter_id>", "meter", meter_page)
     add(f"/meters/<{ID}:meter_id>/plan", "meter_plan", meter_plan, methods=["POST"])
-    add(f"/meters/<{ID}:meter_id>/valve", "valve_ask", valve_ask, methods=["POST"])
-    add(f"/commands/<{ID}:command_id>/approve", "valve_approve", valve_approve, methods=["POST"])
-    add(f"/commands/<{ID}:command_id>/withdraw", "valve_withdraw", valve_withdraw, methods=["POST"])
 
 
 @access.allow("operator", "manager")
@@ -75,7 +68,7 @@ def run_list() -> str:
             db.select(Building).order_by(Building.code).limit(MAX_CHOICES)
         ).all(),
         latest=queries.latest_runs(),
-        waiting=queries.valve_commands(state="queued"),
+        waiting=queries.supply_commands(state="queued"),
         **_words(),
     )
 
@@ -88,8 +81,7 @@ def _words() -> dict[str, Any]:
         "may_act": "operator" in roles(),
         "run_states": RUN_STATES,
         "item_states": ITEM_STATES,
-        "command_states": COMMAND_STATES,
-        "actions": ACTIONS,
+        **supplies.words(),
         "errors": ERRORS,
         "plans": runs.PLAN_TITLES,
         "every_s": EVERY_S,
@@ -131,7 +123,7 @@ def _run(run_id: int) -> dict[str, Any]:
 @access.allow("operator")
 def run_cancel(run_id: int) -> Response:
     """Stop a run; readings that are in stay."""
-    _try(lambda: runs.cancel(run_id, access.principal(), now()), "已取消。")
+    attempt(lambda: runs.cancel(run_id, access.principal(), now()), "已取消。")
     return redirect(url_for("console.run", run_id=run_id), 303)
 
 
@@ -148,7 +140,7 @@ def meter_find() -> Response:
 
 @access.allow("operator", "manager")
 def meter_page(meter_id: int) -> str:
-    """One meter: its last state, its plan, its valve and what was ordered."""
+    """One meter: its last state, its plan, its valve or relay and what was ordered."""
     meter = db.session.get(Meter, meter_id)
     if meter is None:
         raise Problem("not_found")
@@ -157,8 +149,8 @@ def meter_page(meter_id: int) -> str:
         meter=meter,
         title=runs.meter_title(meter),
         state=db.session.get(MeterState, meter_id),
-        has_valve=commands.has_valve(meter) and meter.removed_on is None,
-        history=queries.valve_commands(meter_id=meter_id),
+        supply=None if meter.removed_on else commands.supply_of(meter),
+        history=queries.supply_commands(meter_id=meter_id),
         **_words(),
     )
 
@@ -169,49 +161,6 @@ def meter_plan(meter_id: int) -> Response:
     plan = request.form.get("plan", "")
     if plan and plan not in runs.PLANS:
         raise Problem("bad_request")
-    _try(lambda: runs.set_plan(meter_id, plan or None, access.principal(), now()), "计划已保存。")
+    who = access.principal()
+    attempt(lambda: runs.set_plan(meter_id, plan or None, who, now()), "计划已保存。")
     return redirect(url_for("console.meter", meter_id=meter_id), 303)
-
-
-@access.allow("operator")
-def valve_ask(meter_id: int) -> Response:
-    """Ask for the valve to be moved, with a reason."""
-    action, reason = request.form.get("action", ""), request.form.get("reason", "").strip()
-    if action not in commands.ACTIONS or "\x00" in reason:
-        raise Problem("bad_request")
-    if not MIN_REASON <= len(reason) <= MAX_REASON:
-        flash(f"请写明原因，{MIN_REASON} 到 {MAX_REASON} 个字。", "bad")
-    else:
-        said = "已提交，等待另一位同事核准。" if action == "close" else "已提交，正在下发。"
-        _try(lambda: commands.ask(meter_id, action, reason, access.principal(), now()), said)
-    return redirect(url_for("console.meter", meter_id=meter_id), 303)
-
-
-@access.allow("operator", "manager")
-def valve_approve(command_id: int) -> Response:
-    """Let somebody else's order go."""
-    meter_id = commands.command_of(command_id).meter_id
-    _try(lambda: commands.approve(command_id, access.principal(), now()), "已核准，正在下发。")
-    return redirect(url_for("console.meter", meter_id=meter_id), 303)
-
-
-@access.allow("operator", "manager")
-def valve_withdraw(command_id: int) -> Response:
-    """Take an order back, or refuse it."""
-    meter_id = commands.command_of(command_id).meter_id
-    _try(lambda: commands.withdraw(command_id, access.principal(), now()), "已撤回。")
-    return redirect(url_for("console.meter", meter_id=meter_id), 303)
-
-
-def _try(work: Callable[[], Any], said: str) -> None:
-    """Do it and say so, or say why not; what is not there stays a 404."""
-    try:
-        work()
-        db.session.commit()
-    except Problem as problem:
-        db.session.rollback()
-        if problem.code == "not_found":
-            raise
-        flash(problem.detail, "bad")
-    else:
-        flash(said, "good")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import (
@@ -11,6 +13,7 @@ from flask import (
     Flask,
     Response,
     current_app,
+    flash,
     redirect,
     render_template,
     request,
@@ -150,3 +153,17 @@ def _local(path: str) -> str:
     if path.startswith("/console/") and "\\" not in path and not urlsplit(path).netloc:
         return path
     return url_for("console.home")
+
+
+def attempt(work: Callable[[], Any], said: str) -> None:
+    """Do it and say so, or say why not; what is not there stays a 404."""
+    try:
+        work()
+        db.session.commit()
+    except Problem as problem:
+        db.session.rollback()
+        if problem.code == "not_found":
+            raise
+        flash(problem.detail, "bad")
+    else:
+        flash(said, "good")

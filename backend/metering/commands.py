@@ -1,11 +1,14 @@
-"""Orders to valves: asked, approved by a second person, sent, and done once the valve says so.
+"""Orders to valves and relays: asked, approved by a second person, sent, done once it is seen.
 
     queued -> approved -> sent -> acknowledged -> done
     (any of the first four) -> failed; queued, approved -> expired or withdrawn
 
+A valve stands in water, gas or heat, a relay in electricity; `open` and `close` are what becomes of
+the supply (a relay that is "open" to power is switched on, 合闸).
+
 An order goes onto the wire only after `sent` has been committed, and goes out again only after a
-read-back has shown that the valve has not moved: a collector that dies in between never moves a
-valve twice.  Every step is a conditional update on the state it comes from.
+read-back has shown that nothing has moved: a collector that dies in between never moves a valve or
+relay twice.  Every step is a conditional update on the state it comes from.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from backend.archive.models import Meter
+from backend.archive.models import Bus, Meter
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.metering.models import MeterCommand
@@ -28,10 +31,22 @@ from backend.people.service import Principal, audit
 ACTIONS: Final = ("open", "close")
 NEEDS_APPROVAL: Final = ("close",)  # what leaves a household without
 OPEN_STATES: Final = ("queued", "approved", "sent", "acknowledged")
-VALVED: Final = ("heat", "water", "gas", "electricity")
+VALVE, RELAY = "valve", "relay"
+# What a meter of a protocol and kind can be ordered to move: CJ/T 188 A017, DL/T 645-2007 1C.
+# Whether it is fitted is `options["valve"]` or `options["relay"]`; where that does not say, heat
+# meters have none and all others do.
+SUPPLIES: Final = {
+    ("cjt188", "water"): VALVE,
+    ("cjt188", "gas"): VALVE,
+    ("cjt188", "heat"): VALVE,
+    ("cjt188", "electricity"): RELAY,
+    ("dlt645", "electricity"): RELAY,
+}
+SELDOM_FITTED: Final = ("heat",)
+NEVER_ASKED: Final = "push://"  # a bus nobody can send an order over
 EXPIRES_AFTER = timedelta(minutes=30)
 LEASE = timedelta(seconds=30)  # longer than one order and one read-back may take
-SETTLE = timedelta(seconds=15)  # a valve not moved after so long has not heard the order
+SETTLE = timedelta(seconds=15)  # a supply not moved after so long has not heard the order
 VERIFY_EVERY = timedelta(seconds=3)
 VERIFY_FOR = timedelta(minutes=5)
 MAX_SENDS = 3
@@ -51,19 +66,21 @@ class Order:
 
 
 def ask(meter_id: int, action: str, reason: str, actor: Principal, now: datetime) -> MeterCommand:
-    """Ask for a valve to be moved.  Opening goes on at once, closing waits for `approve`.
+    """Ask for a supply to be moved.  Opening goes on at once, closing waits for `approve`.
 
-    Problems not_found, no_valve, and command_open where the meter has one under way.
+    Problems not_found, no_supply, and command_open where the meter has one under way.
     """
     meter = db.session.get(Meter, meter_id)
     if meter is None or meter.removed_on is not None:
         raise Problem("not_found")
-    if not has_valve(meter):
-        raise Problem("no_valve")
+    supply = supply_of(meter)
+    if supply is None or db.session.get_one(Bus, meter.bus_id).link.startswith(NEVER_ASKED):
+        raise Problem("no_supply")
     state = "queued" if action in NEEDS_APPROVAL else "approved"
     values = {
         "meter_id": meter_id,
         "bus_id": meter.bus_id,
+        "supply": supply,
         "action": action,
         "reason": reason,
         "state": state,
@@ -80,14 +97,12 @@ def ask(meter_id: int, action: str, reason: str, actor: Principal, now: datetime
     return command_of(command_id)
 
 
-def has_valve(meter: Meter) -> bool:
-    """Whether a meter's valve can be ordered over its wire (CJ/T 188 A017).
-
-    A household's; a heat meter's only where `options["valve"]` says that it has one.
-    """
-    if meter.protocol != "cjt188" or meter.scope != "household" or meter.kind not in VALVED:
-        return False
-    return bool(meter.options.get("valve", meter.kind != "heat"))
+def supply_of(meter: Meter) -> str | None:
+    """What of a household's meter can be ordered over its wire: VALVE, RELAY or nothing."""
+    supply = SUPPLIES.get((meter.protocol, meter.kind))
+    if supply is None or meter.scope != "household":
+        return None
+    return supply if meter.options.get(supply, meter.kind not in SELDOM_FITTED) else None
 
 
 def approve(command_id: int, actor: Principal, now: datetime) -> MeterCommand:
@@ -121,7 +136,7 @@ def command_of(command_id: int) -> MeterCommand:
 
 
 # One order a bus at a time.  What is approved becomes sent by being taken: from here on nobody
-# sends it without having looked at the valve.
+# sends it without having looked at the meter.
 _TAKE = sa.text("""
 WITH due AS MATERIALIZED (
     SELECT d.* FROM unnest(CAST(:buses AS bigint[])) AS b(bus_id)
@@ -182,7 +197,7 @@ def seen(order: Order, is_open: bool | None, reading_id: int | None, now: dateti
 
 
 def _send_again(order: Order, now: datetime) -> bool:
-    """Back to approved where the valve, given time, shows that the order never arrived."""
+    """Back to approved where the meter, given time, shows that the order never arrived."""
     unheard = (
         MeterCommand.sent_at <= now - SETTLE,
         MeterCommand.sends < MAX_SENDS,

@@ -242,7 +242,7 @@ class ReadingRunItem(Base):
 
 
 class MeterCommand(Base):
-    """An order to a meter's valve; at most one open per meter.
+    """An order to a meter's valve or relay; at most one open per meter.
 
     queued (wants a second person) -> approved -> sent -> acknowledged -> done, or failed, expired,
     withdrawn.  `due_at` and `lease` as in ReadingRunItem.
@@ -268,12 +268,14 @@ class MeterCommand(Base):
             name="state",
         ),
         sa.CheckConstraint("approved_by <> asked_by", name="second_person"),
+        sa.CheckConstraint("supply IN ('valve', 'relay')", name="supply"),
     )
 
     id: Mapped[BigId]
     meter_id: Mapped[int] = ref("meter")
     bus_id: Mapped[Big]
-    action: Mapped[str]  # open, close
+    supply: Mapped[str]  # valve, relay
+    action: Mapped[str]  # open, close: what becomes of the supply
     reason: Mapped[str]
     state: Mapped[str]
     asked_by: Mapped[int] = ref("staff", index=False)
@@ -288,7 +290,7 @@ class MeterCommand(Base):
     due_at: Mapped[Instant]
     lease: Mapped[str | None]
     error: Mapped[str | None]
-    reading_id: Mapped[int | None] = mapped_column(sa.BigInteger)  # that shows the valve's state
+    reading_id: Mapped[int | None] = mapped_column(sa.BigInteger)  # that shows how it stands
 
 
 class BusJob(Base):

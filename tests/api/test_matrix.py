@@ -93,7 +93,7 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/console/meters"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 404, 404),
     ("GET", f"/console/meters/{I}meter_id>"): DISPATCH_PAGE,
     ("POST", f"/console/meters/{I}meter_id>/plan"): OPERATOR_FORM,
-    ("POST", f"/console/meters/{I}meter_id>/valve"): OPERATOR_FORM,
+    ("POST", f"/console/meters/{I}meter_id>/supply"): OPERATOR_FORM,
     ("POST", f"/console/commands/{I}command_id>/approve"): DISPATCH_FORM,
     ("POST", f"/console/commands/{I}command_id>/withdraw"): DISPATCH_FORM,
     ("GET", "/console/import"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 200, 403),

@@ -124,7 +124,7 @@ def test_an_order_that_makes_no_sense_is_refused(ask, house, body):
 def test_a_meter_without_a_valve_is_told_so(ask, house):
     room = builders.make_meter(house, kind="heat")
     order = {"action": "open", "reason": "已缴费"}
-    assert problem(ask("POST", f"/meters/{room.id}/commands", order)) == (422, "no_valve")
+    assert problem(ask("POST", f"/meters/{room.id}/commands", order)) == (422, "no_supply")
 
 
 def test_a_meters_plan_is_set_and_taken_away(ask, house):

@@ -104,7 +104,7 @@ def test_a_plan_is_chosen_on_the_meters_page(op, house):
 
 def test_a_valve_is_closed_by_two_persons(sign_in, op, house):
     path = f"/console/meters/{house.meters[0].id}"
-    post(op, f"{path}/valve", at=path, action="close", reason="欠费停气")
+    post(op, f"{path}/supply", at=path, action="close", reason="欠费停气")
     page = op.get(path).text
     assert "待核准" in page and ">核准</button>" not in page
     command = db.session.query(MeterCommand).one()
@@ -119,16 +119,34 @@ def test_a_valve_is_closed_by_two_persons(sign_in, op, house):
     assert [o.is_open for o in commands.take([house.meters[0].bus_id], builders.NOON)] == [False]
 
 
+def test_a_relay_is_tripped_and_closed_in_the_trades_own_words(sign_in, op, house):
+    flat = builders.make_household(house, "901")
+    meter = builders.make_meter(house, flat, kind="electricity", protocol="dlt645")
+    path = f"/console/meters/{meter.id}"
+    page = op.get(path).text
+    assert (
+        "合闸</button>" in page
+        and "申请拉闸</button>" in page
+        and "阀" not in page.split("<main")[1]
+    )
+    post(op, f"{path}/supply", at=path, action="close", reason="欠费停电")
+    assert ">拉闸</td>" in op.get(path).text
+    other = sign_in("manager", login="boss")
+    assert ">拉闸</td>" in other.get("/console/runs").text
+    db.session.rollback()
+    assert db.session.query(MeterCommand).one().supply == "relay"
+
+
 def test_an_order_without_a_reason_is_not_taken(op, house):
     path = f"/console/meters/{house.meters[0].id}"
-    post(op, f"{path}/valve", at=path, action="close", reason=" ")
+    post(op, f"{path}/supply", at=path, action="close", reason=" ")
     assert "请写明原因" in op.get(path).text
     assert db.session.query(MeterCommand).count() == 0
 
 
 def test_a_withdrawn_order_is_over(op, house):
     path = f"/console/meters/{house.meters[0].id}"
-    post(op, f"{path}/valve", at=path, action="close", reason="<b>欠费</b>")
+    post(op, f"{path}/supply", at=path, action="close", reason="<b>欠费</b>")
     command = db.session.query(MeterCommand).one()
     post(op, f"/console/commands/{command.id}/withdraw", at=path)
     page = op.get(path).text

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from backend.archive.models import Bus
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.metering import commands
@@ -106,11 +107,46 @@ def test_a_meter_has_one_open_order_at_a_time(gas, asker, approved):
         {"scope": "building", "household_id": None},
     ],
 )
-def test_what_has_no_valve_is_not_ordered(gas, asker, change):
+def test_what_has_no_valve_or_relay_is_not_ordered(gas, asker, change):
     for name, value in change.items():
         setattr(gas, name, value)
     db.session.commit()
-    with pytest.raises(Problem, match="no_valve"):
+    with pytest.raises(Problem, match="no_supply"):
+        commands.ask(gas.id, "open", "已缴费", asker, NOON)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "kind", "options", "supply"),
+    [
+        ("cjt188", "water", {}, "valve"),
+        ("cjt188", "electricity", {}, "relay"),
+        ("dlt645", "electricity", {}, "relay"),
+        ("dlt645", "electricity", {"relay": False}, None),
+        ("dlt645_1997", "electricity", {}, None),
+        ("dlt645", "water", {}, None),
+        ("modbus", "electricity", {"relay": True}, None),
+    ],
+)
+def test_what_can_be_ordered_is_by_protocol_kind_and_options(gas, protocol, kind, options, supply):
+    gas.protocol, gas.kind, gas.options = protocol, kind, options
+    assert commands.supply_of(gas) == supply
+
+
+def test_a_relay_takes_two_persons_to_trip_and_one_to_close(gas, asker, other):
+    gas.protocol, gas.kind = "dlt645", "electricity"
+    command = commands.ask(gas.id, "close", "欠费停电", asker, NOON)
+    assert (command.supply, state(command), take(gas)) == ("relay", "queued", [])
+    commands.approve(command.id, other, NOON)
+    assert not taken(gas).is_open
+    commands.seen(taken(gas, NOON + commands.LEASE), False, 1, NOON + commands.LEASE)
+    assert state(command) == "done"
+    assert state(commands.ask(gas.id, "open", "已缴费", asker, NOON)) == "approved"
+
+
+def test_a_meter_whose_platform_pushes_is_never_ordered(gas, asker):
+    db.session.get(Bus, gas.bus_id).link = "push://ctwing"
+    db.session.commit()
+    with pytest.raises(Problem, match="no_supply"):
         commands.ask(gas.id, "open", "已缴费", asker, NOON)
 
 
