@@ -32,6 +32,7 @@ from collectors.dialects import (
     CannotAsk,
     Dialect,
     Errand,
+    Hearing,
     Meaning,
     Memory,
     Step,
@@ -250,7 +251,7 @@ class Session:
 
     async def ask(
         self,
-        dialect: Dialect,
+        dialect: Hearing,
         steps: Sequence[Step],
         *,
         retries: int | None = None,
@@ -302,7 +303,7 @@ class Session:
 
     async def _converse(
         self,
-        dialect: Dialect,
+        dialect: Hearing,
         steps: Sequence[Step],
         retries: int,
         again: Callable[[], Sequence[Step]],
@@ -324,7 +325,7 @@ class Session:
         heard.tries = tries
         return heard
 
-    async def _try(self, dialect: Dialect, steps: Sequence[Step]) -> Heard:
+    async def _try(self, dialect: Hearing, steps: Sequence[Step]) -> Heard:
         await self.link.connect()
         answers: list[Any] = []
         heard = Heard("", "")
@@ -345,7 +346,7 @@ class Session:
         heard.answers = answers
         return heard
 
-    async def _put(self, dialect: Dialect, step: Step) -> Heard:
+    async def _put(self, dialect: Hearing, step: Step) -> Heard:
         """One question and its answer, or the bus left alone where none is to come."""
         self.link.discard()
         await self.link.write(step.request)
@@ -354,11 +355,11 @@ class Session:
         await asyncio.sleep(self._idle_s)
         return Heard("", "")
 
-    async def _listen(self, dialect: Dialect, step: Step) -> Heard:
+    async def _listen(self, dialect: Hearing, step: Step) -> Heard:
         """Hear the bus out until the answer, silence, or a pause after something else."""
         heard, buffer = Heard(), b""
         now = asyncio.get_running_loop().time
-        deadline = now() + self._timeout_s
+        deadline = now() + (step.timeout_s or self._timeout_s)
         while (left := deadline - now()) > 0:
             wait = min(left, self._idle_s) if heard.bytes_seen else left
             chunk = await self.link.read(wait)
@@ -374,7 +375,7 @@ class Session:
 
 
 def _judge_all(
-    dialect: Dialect, judge: Callable[[Any], str] | None, heard: Heard, buffer: bytes
+    dialect: Hearing, judge: Callable[[Any], str] | None, heard: Heard, buffer: bytes
 ) -> bytes:
     """Show the judge every whole frame in `buffer`; what is left is not whole yet."""
     while buffer and judge is not None:
@@ -399,7 +400,7 @@ def _judge_all(
     return buffer
 
 
-def _note(dialect: Dialect, verdict: str, heard: Heard, message: Any, raw: bytes) -> None:
+def _note(dialect: Hearing, verdict: str, heard: Heard, message: Any, raw: bytes) -> None:
     heard.raw = raw
     if verdict == ANSWERED:
         heard.note("", "")

@@ -117,13 +117,15 @@ class Target:
 class Step:
     """Bytes to send and the judge of what comes back.
 
-    judge   None: nobody answers (a broadcast)
-    then    what to ask next because of this answer, None where it was whole
+    judge       None: nobody answers (a broadcast)
+    then        what to ask next because of this answer, None where it was whole
+    timeout_s   how long to wait for the answer where the session's patience is too much
     """
 
     request: bytes
     judge: Callable[[Any], str] | None
     then: Callable[[Any], Step | None] | None = None
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +154,18 @@ class Errand(Generic[T]):
     says: Callable[[Sequence[Any]], T]
 
 
-class Dialect(Protocol):
-    """One protocol's way of speaking with one target."""
+class Hearing(Protocol):
+    """One protocol's way of understanding what comes back."""
 
     def decode(self, buffer: bytes) -> tuple[Any, int]:
         """The codec's decode, raising FrameError."""
+
+    def refusal(self, message: Any) -> str:
+        """What a refusal says, in words; "" where it says nothing."""
+
+
+class Dialect(Hearing, Protocol):
+    """One protocol's way of speaking with one target."""
 
     def steps(self, target: Target, now: datetime) -> list[Step]:
         """The conversation that ends in the meter's answer. Raises ValueError for an address
@@ -164,9 +173,6 @@ class Dialect(Protocol):
 
     def meaning(self, answers: Sequence[Any]) -> Meaning:
         """The values in the answers to all steps, in order; the reading's own is the last."""
-
-    def refusal(self, message: Any) -> str:
-        """What a refusal says, in words; "" where it says nothing."""
 
     def supply_steps(
         self, target: Target, *, is_open: bool, until: datetime, credentials: Credentials | None
