@@ -14,6 +14,7 @@ from typing import Any, Final
 from backend.base.clock import Clock
 from backend.metering import bus_jobs
 from backend.metering.bus_jobs import Job
+from collectors.bus_search import search
 from collectors.jobs import Handler, JobEnded, JobFailed, OutOfTime, Report
 from collectors.reading import Asked
 from collectors.session import Conversation
@@ -23,7 +24,7 @@ log = logging.getLogger("nuan.bus_jobs")
 
 REPORT_EVERY_S = 1.0  # reports in between are kept back, whatever number of steps a second
 
-HANDLERS: Final[dict[str, Handler]] = {}
+HANDLERS: Final[dict[str, Handler]] = {"search": search}
 
 
 class _Reporting:

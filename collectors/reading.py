@@ -153,7 +153,7 @@ async def read_buses(
 
 
 # A target's protocol -> the name its frames are explained by.
-_EXPLAINED_AS = {"dlt645": "dlt645_2007", "modbus_tcp": "modbus"}
+_EXPLAINED_AS = {"modbus_tcp": "modbus"}
 
 
 def explained(one: Refusal) -> Rows:

@@ -116,7 +116,7 @@ class SimulatedBus:
 
     def hearers(self, request: Any) -> Sequence[Meter]:
         """The meters a request can concern."""
-        if not self._by_address or request.address == cjt188.BROADCAST:
+        if not self._by_address or request.address.startswith("AA"):
             return self.meters
         return self._by_address.get(request.address, ())
 

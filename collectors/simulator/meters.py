@@ -18,6 +18,7 @@ Source = Callable[[datetime], Mapping[str, int]]
 Answer = bytes | None
 
 WATER_TYPE, HEAT_TYPE, GAS_TYPE, ELECTRICITY_TYPE = 0x10, 0x20, 0x30, 0x40
+WILD_TYPE: Final = 0xAA
 
 
 class Meter(Protocol):
@@ -70,6 +71,7 @@ class CjtMeter:
     history: tables.Layout | None = None
     register: str = ""  # the source's name of the register that is settled
     has_valve: bool = False
+    takes_wildcards: bool = False  # answers to its low address bytes alone, the others being AA
     faults: FaultPlan = field(default_factory=FaultPlan)
     is_valve_open: bool = True
     valve_orders: int = 0  # how often the valve has been told to move
@@ -86,10 +88,19 @@ class CjtMeter:
         return bytes((0 if self.is_valve_open else 1, 0))
 
     def answer(self, request: cjt188.Message, now: datetime) -> Answer:
-        is_meant = request.address in (self.address, cjt188.BROADCAST)
-        if not is_meant or request.is_answer:
+        if request.is_answer or not self._is_meant(request):
             return None
         return self._answer_as(self.address, request, now)
+
+    def _is_meant(self, request: cjt188.Message) -> bool:
+        if (
+            request.meter_type not in (self.meter_type, WILD_TYPE)
+            and request.address != self.address
+        ):
+            return False
+        if self.takes_wildcards and request.address.startswith("AA"):
+            return self.address.endswith(request.address.lstrip("A"))
+        return request.address in (self.address, cjt188.BROADCAST)
 
     def stranger(self, request: cjt188.Message, now: datetime) -> Answer:
         other = f"{(int(self.address, 16) + 1) % 16**14:014X}"
