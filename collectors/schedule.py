@@ -19,7 +19,7 @@ from flask import Flask
 
 from backend.allocation import tasks as closing_tasks
 from backend.base import tasks
-from backend.base.clock import SHANGHAI, business_day, month_start
+from backend.base.clock import SHANGHAI, business_day
 from backend.base.db import db
 from backend.billing import tasks as billing_tasks
 from backend.cashier import service as cashier
@@ -53,9 +53,9 @@ class Jobs:
         )
 
     def issue_bills(self) -> None:
-        """Enqueue what has not been billed up to the end of last month."""
-        first = month_start(business_day(self.clock.now()))
-        self._run(lambda: billing_tasks.defer_issue(first), "issue_bills")
+        """Enqueue what has not been billed up to each region's newest settlement day."""
+        today = business_day(self.clock.now())
+        self._run(lambda: billing_tasks.defer_issue(today), "issue_bills")
 
     def remind(self) -> None:
         """Queue the overdue reminders that are due."""
@@ -97,7 +97,7 @@ def plan(jobs: Jobs, reminder_hour: int) -> BackgroundScheduler:
     now = jobs.clock.now()
     rows: list[tuple[Callable[[], None], CronTrigger | IntervalTrigger]] = [
         (jobs.close_days, _cron(hour=0, minute=20)),
-        (jobs.issue_bills, _cron(day=1, hour=2)),
+        (jobs.issue_bills, _cron(hour=2)),
         (jobs.remind, _cron(hour=reminder_hour, minute=0)),
         (jobs.fetch_statements, _cron(hour="10-12", minute=15)),
         (jobs.forget, _cron(hour=3, minute=40)),

@@ -156,14 +156,26 @@ def make_tariff(
     customer_class: str = "residential",
     code: str | None = None,
 ) -> Tariff:
-    """One version of a price; the same (utility, class, day) again is the same row."""
+    """One live version of a price; the same (utility, class, day) again is the same row.
+
+    An open-ended version before it ends where it begins.
+    """
     found = db.session.execute(
         db.select(Tariff).filter_by(
             utility=utility, customer_class=customer_class, effective_from=effective_from
         )
     ).scalar_one_or_none()
-    return found or _keep(
+    if found is not None:
+        return found
+    db.session.execute(
+        db.update(Tariff)
+        .filter_by(utility=utility, customer_class=customer_class, effective_to=None)
+        .where(Tariff.effective_from < effective_from)
+        .values(effective_to=effective_from)
+    )
+    return _keep(
         Tariff(
+            state="live",
             code=code or f"{utility}-{customer_class}",
             name={"heat": "居民热费", "water": "居民水费"}.get(utility, f"居民{utility}"),
             utility=utility,

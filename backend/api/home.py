@@ -49,11 +49,15 @@ SELECT h.id, h.account_no, h.unit_no, h.area_dm2, h.suspended_from, h.building_i
        SELECT w.balance_fen FROM account a JOIN balance w ON w.account_id = a.id
         WHERE a.code = 'wallet:' || h.id) wallet ON true
   LEFT JOIN LATERAL (
-       SELECT kind, params FROM tariff
-        WHERE utility = 'heat' AND customer_class = h.customer_class
-          AND effective_from <= %(today)s
-          AND (effective_to IS NULL OR effective_to > %(today)s)
-        ORDER BY effective_from DESC LIMIT 1) tariff ON true
+       WITH RECURSIVE chain(id, parent_id, far) AS (
+            SELECT r.id, r.parent_id, 0 FROM region r WHERE r.id = b.region_id
+            UNION ALL SELECT r.id, r.parent_id, c.far + 1
+              FROM region r JOIN chain c ON r.id = c.parent_id WHERE c.far < 20)
+       SELECT t.kind, t.params FROM tariff t LEFT JOIN chain c ON c.id = t.region_id
+        WHERE t.state = 'live' AND t.utility = 'heat' AND t.customer_class = h.customer_class
+          AND (t.region_id IS NULL OR c.id IS NOT NULL) AND t.effective_from <= %(today)s
+          AND (t.effective_to IS NULL OR t.effective_to > %(today)s)
+        ORDER BY c.far NULLS LAST LIMIT 1) tariff ON true
   LEFT JOIN LATERAL (
        SELECT to_jsonb(found) AS bill FROM (
               SELECT id, bill_no, utility, period_from, period_to, amount_fen, paid_fen, due_on,

@@ -1,4 +1,4 @@
-"""Tariffs as versioned data, bills and their lines."""
+"""Tariffs and rules as versioned data; bills, their lines and what was paid on them."""
 
 from __future__ import annotations
 
@@ -8,36 +8,90 @@ from decimal import Decimal
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from backend.base.db import Base, BigId, Created, Day, Fen, Json, ref
+from backend.base.db import Base, BigId, Created, Day, Fen, Instant, Json, ref
 
 
 class Tariff(Base):
-    """One version of one price: `params` are decimal strings, read by billing.rules."""
+    """One version of one price: `params` are decimal strings, read by billing.pricing.
+
+    A draft becomes live by a second person's approval and is never changed afterwards but for the
+    day it ends.  Live versions of the same utility, class and region cannot overlap: an exclusion
+    constraint (migration tariff_versions) holds that.  `region_id` NULL is the whole company; the
+    version of the region nearest to a building wins.
+    """
 
     __tablename__ = "tariff"
-    __table_args__ = (sa.UniqueConstraint("utility", "customer_class", "effective_from"),)
+    __table_args__ = (
+        sa.CheckConstraint("state IN ('draft', 'live', 'dropped')", name="state"),
+        sa.CheckConstraint("effective_to > effective_from", name="not_empty"),
+        sa.CheckConstraint("approved_by <> created_by", name="second_person"),
+        sa.Index("ix_tariff_utility_state", "utility", "state"),
+    )
 
     id: Mapped[BigId]
     code: Mapped[str]
     name: Mapped[str]
     utility: Mapped[str]  # heat, water, gas, electricity
     customer_class: Mapped[str]
-    kind: Mapped[str]  # two_part, area, flat, components
+    region_id: Mapped[int | None] = ref("region", nullable=True)
+    kind: Mapped[str]  # a key of pricing.PRICERS
+    params: Mapped[Json]
+    effective_from: Mapped[Day]
+    effective_to: Mapped[date | None]  # the first day it no longer holds
+    state: Mapped[str] = mapped_column(server_default="draft")
+    created_by: Mapped[int | None] = ref("staff", nullable=True)
+    created_at: Mapped[Created]
+    approved_by: Mapped[int | None] = ref("staff", nullable=True)
+    approved_at: Mapped[datetime | None]
+
+
+class RegionRule(Base):
+    """A rule set of one topic (billing.topics) in force for a region and utility from a day on.
+
+    Never overlapping (exclusion constraint), never changed but for the day it ends.
+    """
+
+    __tablename__ = "region_rule"
+    __table_args__ = (
+        sa.CheckConstraint("effective_to > effective_from", name="not_empty"),
+        sa.CheckConstraint("approved_by <> created_by", name="second_person"),
+        sa.Index("ix_region_rule_topic", "topic", "utility"),
+    )
+
+    id: Mapped[BigId]
+    topic: Mapped[str]  # a key of topics.TOPICS
+    utility: Mapped[str]
+    region_id: Mapped[int | None] = ref("region", nullable=True)
     params: Mapped[Json]
     effective_from: Mapped[Day]
     effective_to: Mapped[date | None]
+    created_by: Mapped[int | None] = ref("staff", nullable=True)
+    approved_by: Mapped[int | None] = ref("staff", nullable=True)
+    created_at: Mapped[Created]
 
 
 class Bill(Base):
     """What one household owes for one utility and period.
 
     Issued once (`business_key`), never edited: `paid_fen` follows the ledger, and a correction
-    is a reversal and a new bill.
+    is a reversal and a new bill.  `kind`: usage; settlement of a season; late_fee (of
+    `about_id`); reversal (红冲, the negative of `about_id`: both end as reversed).
     """
 
     __tablename__ = "bill"
     __table_args__ = (
-        sa.CheckConstraint("paid_fen >= 0 AND paid_fen <= amount_fen", name="paid_within"),
+        sa.CheckConstraint(
+            "CASE kind WHEN 'reversal' THEN amount_fen <= 0 AND paid_fen = 0"
+            " ELSE paid_fen >= 0 AND paid_fen <= amount_fen END",
+            name="paid_within",
+        ),
+        sa.CheckConstraint("(about_id IS NULL) = (kind IN ('usage', 'settlement'))", name="about"),
+        sa.Index(
+            "uq_bill_reversal",
+            "about_id",
+            unique=True,
+            postgresql_where=sa.text("kind = 'reversal'"),
+        ),
         sa.Index("ix_bill_household_issued", "household_id", "issued_at", "id"),
         sa.Index("ix_bill_open_due", "due_on", postgresql_where=sa.text("state = 'issued'")),
     )
@@ -47,6 +101,8 @@ class Bill(Base):
     business_key: Mapped[str] = mapped_column(unique=True)
     household_id: Mapped[int] = ref("household", index=False)
     utility: Mapped[str]
+    kind: Mapped[str] = mapped_column(server_default="usage")
+    about_id: Mapped[int | None] = ref("bill", nullable=True)
     period_from: Mapped[Day]
     period_to: Mapped[Day]
     amount_fen: Mapped[Fen]
@@ -80,3 +136,75 @@ class BillLine(Base):
     explanation: Mapped[str]
 
     bill: Mapped[Bill] = relationship(back_populates="lines")
+
+
+class BillPayment(Base):
+    """Money counted towards a bill; late fees and reversals look at the days."""
+
+    __tablename__ = "bill_payment"
+
+    id: Mapped[BigId]
+    bill_id: Mapped[int] = ref("bill")
+    amount_fen: Mapped[Fen]
+    paid_at: Mapped[Instant]
+    day: Mapped[Day]
+
+
+class Adjustment(Base):
+    """Money given back (or a fee waived) outside a bill: posted once, into the wallet.
+
+    `kind`: cold_room, season, correction, goodwill.  `credit_fen` > 0.
+    """
+
+    __tablename__ = "adjustment"
+    __table_args__ = (
+        sa.CheckConstraint("credit_fen > 0", name="credit"),
+        sa.CheckConstraint("approved_by <> asked_by", name="second_person"),
+    )
+
+    id: Mapped[BigId]
+    business_key: Mapped[str] = mapped_column(unique=True)
+    household_id: Mapped[int] = ref("household")
+    utility: Mapped[str]
+    kind: Mapped[str]
+    credit_fen: Mapped[Fen]
+    reason: Mapped[str]
+    detail: Mapped[Json]  # sentences and ids it stands on
+    asked_by: Mapped[int | None] = ref("staff", nullable=True)
+    approved_by: Mapped[int | None] = ref("staff", nullable=True)
+    at: Mapped[Instant]
+
+
+class BillingRequest(Base):
+    """Something one person asks for and another decides; `kind` is a key of requests.KINDS.
+
+    `asked_by` NULL is the system itself (a cut-off after too many days below zero).
+    """
+
+    __tablename__ = "billing_request"
+    __table_args__ = (
+        sa.CheckConstraint("state IN ('open', 'approved', 'refused')", name="state"),
+        sa.CheckConstraint("state <> 'approved' OR decided_by <> asked_by", name="second_person"),
+        sa.Index(
+            "uq_billing_request_open",
+            "kind",
+            "subject_id",
+            unique=True,
+            postgresql_where=sa.text("state = 'open'"),
+        ),
+        sa.Index("ix_billing_request_state", "state", "id"),
+    )
+
+    id: Mapped[BigId]
+    kind: Mapped[str]
+    subject_id: Mapped[int] = mapped_column(sa.BigInteger)
+    household_id: Mapped[int | None] = ref("household", nullable=True)
+    reason: Mapped[str]
+    params: Mapped[Json]
+    state: Mapped[str] = mapped_column(server_default="open")
+    asked_by: Mapped[int | None] = ref("staff", nullable=True)
+    asked_at: Mapped[Instant]
+    decided_by: Mapped[int | None] = ref("staff", nullable=True)
+    decided_at: Mapped[datetime | None]
+    note: Mapped[str] = mapped_column(server_default="")
+    result: Mapped[Json]

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql as pg
 
 from backend.allocation import service as allocation
-from backend.allocation.models import AllocationRun, AllocationShare
-from backend.archive.models import Household, Meter
-from backend.base.clock import business_day, day_start
+from backend.archive.models import Household
+from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.billing import pricing
+from backend.billing import pricing, tariffs, topics, usage
 from backend.billing.lines import Line, explain_zh, total_fen
-from backend.billing.models import Bill, BillLine, Tariff
+from backend.billing.models import Bill, BillLine, BillPayment, Tariff
+from backend.billing.usage import Used
 from backend.ledger import chart
 from backend.ledger import service as ledger
-from backend.metering import closing
 
-DUE_DAYS = 15
 PREFIX = {"heat": "H", "water": "W", "gas": "G", "electricity": "E"}
 
 
@@ -36,74 +33,112 @@ class Issued:
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
-    """One household's usage for a bill: Wh or litres (None: not known) and where it comes from."""
+class Period:
+    """What is billed: a utility over [begin, end), payable by `due_on`."""
 
-    amount: int | None
-    basis: dict[str, Any]
-    run_id: int | None = None
+    utility: str
+    begin: date
+    end: date
+    due_on: date
 
 
 def issue(
-    building_id: int, utility: str, period_from: date, period_to: date, now: datetime
+    building_id: int,
+    utility: str,
+    period_from: date,
+    period_to: date,
+    now: datetime,
+    only: Collection[int] | None = None,
 ) -> Issued:
     """Issue the bills of one building, utility and period; issuing again issues nothing new.
 
     Heat of a building with an allocation rule is shared out and the run locked; everything else
     is billed from the household's own meters.  A household whose usage is not known is left out
-    with a reason, never billed from a guess.
+    with a reason, never billed from a guess.  `only`: these households (a final bill).
     """
     if period_to > business_day(now):
         raise Problem("period_not_over")
-    households = _households(building_id, utility, period_from, period_to)
+    households = _households(building_id, utility, period_from, period_to, only)
     if not households:
         return Issued()
+    priced = tariffs.in_force(
+        building_id, utility, {h.customer_class for h in households}, period_from, period_to
+    )
     if utility == "heat" and allocation.rule_of(building_id, period_from) is not None:
-        usages = _shared(building_id, period_from, period_to, now)
+        usages = usage.shared(building_id, period_from, period_to, now)
     else:
-        usages = _metered(households, utility, period_from, period_to)
-    tariffs = _tariffs(utility, {h.customer_class for h in households}, period_from, period_to)
-    issued = Issued()
-    period = (utility, period_from, period_to)
+        usages = usage.metered(households, utility, period_from, period_to)
+    usages = _with_area_only(usages, households, priced)
+    by_household = {h.id: priced[h.customer_class] for h in households}
+    usages = usage.by_the_clock(usages, by_household, period_from, period_to)
+    cycle = topics.in_force(building_id, "cycle", utility, period_from)
+    period = Period(
+        utility, period_from, period_to, business_day(now) + timedelta(days=cycle["due_days"])
+    )
+    prior = usage.prior_of([h.id for h in households], utility, period_from)
+    issued, revisions = Issued(), _revisions(households, period)
     for household in households:
         # A household without such a meter is no customer of this utility.
         if household.id in usages:
-            tariff = tariffs[household.customer_class]
-            _price_one(household, period, usages[household.id], tariff, now, issued)
-    _keep(issued.bills, now)
+            one = usages[household.id]
+            tariff, past = by_household[household.id], prior.get(household.id, {})
+            made = _price_one(household, period, one, tariff, past)
+            if isinstance(made, str):
+                issued.left_out[household.id] = made
+            else:
+                _number(made, revisions.get(household.id, 0))
+                made.issued_at = now
+                issued.bills.append(made)
+    keep(issued.bills, now)
     return issued
 
 
+def _with_area_only(
+    usages: dict[int, Used], households: Sequence[Household], priced: dict[str, Tariff]
+) -> dict[int, Used]:
+    """Heat by area needs no meter: who has none is billed for the area all the same."""
+    by_area = {h.id for h in households if priced[h.customer_class].kind == "area"}
+    missing = by_area - set(usages)
+    return usages | {household_id: Used(None, {}) for household_id in missing}
+
+
 def _price_one(
-    household: Household,
-    period: tuple[str, date, date],
-    used: Used,
-    tariff: Tariff,
-    now: datetime,
-    issued: Issued,
-) -> None:
+    household: Household, period: Period, used: Used, tariff: Tariff, prior: dict[int, int]
+) -> Bill | str:
     """One household's bill, or the reason why it has none."""
-    _utility, period_from, period_to = period
-    suspended = household.suspended_from is not None and household.suspended_from <= period_from
-    facts = pricing.Facts(
-        household.area_dm2, used.amount, (period_to - period_from).days, suspended
-    )
+    facts = usage.facts_of(household, used, period.begin, period.end, prior)
     try:
         lines = pricing.price(tariff.kind, tariff.params, facts)
     except ValueError as error:
-        issued.left_out[household.id] = str(error)
-    else:
-        issued.bills.append(_new_bill(household, period, used, tariff, lines, now))
+        return str(error)
+    if total_fen(lines) < 0:
+        return "账单金额为负，请核对读数后再出账"
+    if len(facts.years) > 1 and "tiers" in tariff.params:
+        used = replace(used, flags=(*used.flags, usage.NEW_YEAR))
+    basis = {
+        "used": used.amount,
+        **used.basis,
+        "years": {str(part.year): part.used for part in facts.years},
+        "facts": {
+            "area_dm2": facts.area_dm2,
+            "days": facts.days,
+            "suspended": facts.suspended,
+            "persons": facts.persons,
+            "years": [[p.year, p.used, p.prior, p.months] for p in facts.years],
+        },
+        "notes": list(used.flags),
+    }
+    return new_bill(household.id, period, tariff.id, lines, run_id=used.run_id, basis=basis)
 
 
-def _keep(bills: Sequence[Bill], now: datetime) -> None:
+def keep(bills: Sequence[Bill], now: datetime) -> None:
     """Store the bills and post them together: revenue is recognised when billed."""
     db.session.add_all(bills)
     db.session.flush()
     ledger.post_many(
         ledger.Draft(
             f"bill:{bill.bill_no}",
-            "bill",
+            "reversal" if bill.kind == "reversal" else "bill",
             now,
             [
                 (chart.receivable(bill.utility, bill.household_id), bill.amount_fen),
@@ -116,32 +151,52 @@ def _keep(bills: Sequence[Bill], now: datetime) -> None:
     )
 
 
-def _new_bill(
-    household: Household,
-    period: tuple[str, date, date],
-    used: Used,
-    tariff: Tariff,
+def new_bill(
+    household_id: int,
+    period: Period,
+    tariff_id: int,
     lines: Sequence[Line],
-    now: datetime,
+    **more: Any,
 ) -> Bill:
-    utility, period_from, period_to = period
+    """A bill of these lines, not stored yet; a usage bill unless `more` says otherwise."""
     amount_fen = total_fen(lines)
     return Bill(
-        bill_no=f"{PREFIX[utility]}{period_to:%Y%m%d}{household.id:08d}",
-        business_key=f"{utility}:{household.id}:{period_from}:{period_to}",
-        household_id=household.id,
-        utility=utility,
-        period_from=period_from,
-        period_to=period_to,
+        household_id=household_id,
+        utility=period.utility,
+        period_from=period.begin,
+        period_to=period.end,
         amount_fen=amount_fen,
         state="issued" if amount_fen else "paid",
-        due_on=business_day(now) + timedelta(days=DUE_DAYS),
-        issued_at=now,
-        tariff=tariff,
-        run_id=used.run_id,
-        basis={"used": used.amount, **used.basis},
+        due_on=period.due_on,
+        tariff_id=tariff_id,
         lines=[_line(seq, line) for seq, line in enumerate(lines, 1)],
+        **{"kind": "usage", "basis": {}} | more,
     )
+
+
+def _number(bill: Bill, revision: int) -> None:
+    """Number and key of a bill; made again after a reversal it has one of its own."""
+    again = f"-{revision + 1}" if revision else ""
+    bill.bill_no = f"{PREFIX[bill.utility]}{bill.period_to:%Y%m%d}{bill.household_id:08d}{again}"
+    bill.business_key = (
+        f"{bill.utility}:{bill.household_id}:{bill.period_from}:{bill.period_to}{again}"
+    )
+
+
+def _revisions(households: Sequence[Household], period: Period) -> dict[int, int]:
+    """household -> how many bills that end on this day have been reversed."""
+    rows = db.session.execute(
+        sa.select(Bill.household_id, sa.func.count())
+        .where(
+            Bill.household_id.in_([h.id for h in households]),
+            Bill.utility == period.utility,
+            Bill.kind == "usage",
+            Bill.state == "reversed",
+            Bill.period_to == period.end,
+        )
+        .group_by(Bill.household_id)
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 def _line(seq: int, line: Line) -> BillLine:
@@ -158,106 +213,25 @@ def _line(seq: int, line: Line) -> BillLine:
 
 
 def _households(
-    building_id: int, utility: str, period_from: date, period_to: date
+    building_id: int,
+    utility: str,
+    period_from: date,
+    period_to: date,
+    only: Collection[int] | None,
 ) -> Sequence[Household]:
     """The building's households no day of whose period has been billed yet."""
     billed = sa.select(Bill.household_id).where(
         Bill.utility == utility,
+        usage.standing(),
         Bill.period_from < period_to,
         Bill.period_to > period_from,
-        Bill.state != "reversed",
     )
-    return db.session.scalars(
-        sa.select(Household)
-        .where(Household.building_id == building_id, Household.id.not_in(billed))
-        .order_by(Household.id)
-    ).all()
-
-
-def _shared(building_id: int, period_from: date, period_to: date, now: datetime) -> dict[int, Used]:
-    """Each household's part of the building's heat; the run is locked by being billed."""
-    run = _billing_run(building_id, period_from, period_to, now)
-    allocation.lock(run, now)
-    shares = db.session.scalars(sa.select(AllocationShare).where(AllocationShare.run_id == run.id))
-    return {
-        s.household_id: Used(s.energy_wh, {"run_id": run.id, "flags": s.flags}, run.id)
-        for s in shares
-    }
-
-
-def _billing_run(
-    building_id: int, period_from: date, period_to: date, now: datetime
-) -> AllocationRun:
-    """The period's locked run where it was already billed in part, else a new one."""
-    locked = db.session.scalars(
-        sa.select(AllocationRun).where(
-            AllocationRun.building_id == building_id,
-            AllocationRun.purpose == "billing",
-            AllocationRun.period_from == period_from,
-            AllocationRun.period_to == period_to,
-            AllocationRun.superseded_by.is_(None),
-            AllocationRun.locked_at.is_not(None),
-        )
-    ).first()
-    return locked or allocation.allocate(building_id, period_from, period_to, "billing", now)
-
-
-def _metered(
-    households: Sequence[Household], utility: str, period_from: date, period_to: date
-) -> dict[int, Used]:
-    """Usage by the households' own meters over the period (two statements for all)."""
-    meters = db.session.scalars(
-        sa.select(Meter).where(
-            Meter.household_id.in_([h.id for h in households]), Meter.kind == utility
-        )
-    ).all()
-    spans = closing.spans(meters, day_start(period_from), day_start(period_to))
-    found: dict[int, Used] = {}
-    for span in spans:
-        assert span.meter.household_id is not None
-        found[span.meter.household_id] = _add(found.get(span.meter.household_id), span)
-    return found
-
-
-def _add(before: Used | None, span: closing.Span) -> Used:
-    """A household with several meters has their sum; one unknown meter makes it unknown."""
-    part = span.basis()
-    if before is None:
-        return Used(span.usage, {"meters": [part]})
-    known = before.amount is not None and span.usage is not None
-    total = before.amount + span.usage if known else None  # type: ignore[operator]
-    return Used(total, {"meters": [*before.basis["meters"], part]})
-
-
-def _tariffs(
-    utility: str, classes: set[str], period_from: date, period_to: date
-) -> dict[str, Tariff]:
-    """The version in force over the whole period for each class of customer.
-
-    Problem tariff_missing where there is none, or where the price changes inside the period.
-    """
-    rows = db.session.scalars(
-        sa.select(Tariff)
-        .where(
-            Tariff.utility == utility,
-            Tariff.customer_class.in_(classes),
-            Tariff.effective_from < period_to,
-            sa.or_(Tariff.effective_to.is_(None), Tariff.effective_to > period_from),
-        )
-        .order_by(Tariff.effective_from)
-    ).all()
-    found: dict[str, Tariff] = {}
-    for row in rows:
-        if row.effective_from <= period_from:
-            found[row.customer_class] = row
-        else:
-            raise Problem("tariff_missing", "计费期内价格有变动，请按变动日分段出账。")
-    missing = classes - set(found)
-    if missing:
-        raise Problem(
-            "tariff_missing", f"{utility} 没有适用于 {'、'.join(sorted(missing))} 的价格。"
-        )
-    return found
+    query = sa.select(Household).where(
+        Household.building_id == building_id, Household.id.not_in(billed)
+    )
+    if only is not None:
+        query = query.where(Household.id.in_(only))
+    return db.session.scalars(query.order_by(Household.id)).all()
 
 
 def apply_payment(bill_id: int, amount_fen: int, at: datetime) -> bool:
@@ -273,21 +247,21 @@ def apply_payment(bill_id: int, amount_fen: int, at: datetime) -> bool:
         )
         .execution_options(synchronize_session="fetch")
     )
-    return bool(done.rowcount == 1)  # type: ignore[attr-defined]
+    if done.rowcount != 1:  # type: ignore[attr-defined]
+        return False
+    values = {"bill_id": bill_id, "amount_fen": amount_fen, "paid_at": at, "day": business_day(at)}
+    db.session.execute(sa.insert(BillPayment).values(values))
+    return True
 
 
 def upsert_tariff(**values: Any) -> Tariff:
-    """A tariff version by (utility, class, effective_from); a version in use keeps its prices."""
-    insert = pg.insert(Tariff).values(**values)
-    db.session.execute(
-        insert.on_conflict_do_nothing(
-            index_elements=["utility", "customer_class", "effective_from"]
-        )
-    )
-    return db.session.scalars(
-        sa.select(Tariff).filter_by(
-            utility=values["utility"],
-            customer_class=values["customer_class"],
-            effective_from=values["effective_from"],
-        )
-    ).one()
+    """A live tariff version by (utility, class, effective_from), for a town being laid out."""
+    key = ("utility", "customer_class", "effective_from")
+    found = db.session.scalars(
+        sa.select(Tariff).filter_by(**{name: values[name] for name in key}, state="live")
+    ).one_or_none()
+    if found is None:
+        found = Tariff(**values, state="live")
+        db.session.add(found)
+        db.session.flush()
+    return found

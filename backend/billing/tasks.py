@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
 
 import sqlalchemy as sa
 from flask import current_app
@@ -10,16 +11,19 @@ from flask import current_app
 from backend.archive.models import Household, Meter
 from backend.archive.rules import UTILITIES
 from backend.base import tasks
-from backend.base.clock import add_months
 from backend.base.db import db
-from backend.billing import service
+from backend.billing import service, tariffs, topics
 from backend.billing.models import Bill
+from backend.billing.usage import standing
 
 
-def defer_issue(until: date) -> int:
-    """Enqueue what has not been billed before `until` (a first of the month), by building and
-    utility: from where its last bill ended, or else the month before.  Returns how many."""
-    last = sa.func.max(Bill.period_to).filter(Bill.state != "reversed")
+def defer_issue(today: date) -> int:
+    """Enqueue what has not been billed up to the newest settlement day, by building and utility:
+    from where its last bill ended, or else one period back.  Returns how many tasks.
+
+    A period over a change of price is billed in parts, each up to the change.
+    """
+    last = sa.func.max(Bill.period_to).filter(standing())
     rows = db.session.execute(
         sa.select(Meter.building_id, Meter.kind, last)
         .outerjoin(Household, Household.building_id == Meter.building_id)
@@ -27,19 +31,27 @@ def defer_issue(until: date) -> int:
         .where(Meter.kind.in_(UTILITIES))
         .group_by(Meter.building_id, Meter.kind)
         .order_by(Meter.building_id, Meter.kind)
-    )
-    due = [(b, kind, last or add_months(until, -1)) for b, kind, last in rows]
-    due = [row for row in due if row[2] < until]
-    for building_id, utility, period_from in due:
+    ).all()
+    return sum(_defer_one(building_id, kind, last, today) for building_id, kind, last in rows)
+
+
+def _defer_one(building_id: int, utility: str, last: date | None, today: date) -> int:
+    cycle = topics.in_force(building_id, "cycle", utility, today)
+    until = topics.period_end(cycle, today)
+    begin = last or topics.period_before(cycle, until)
+    if begin >= until:
+        return 0
+    edges = [begin, *tariffs.cuts(building_id, utility, begin, until), until]
+    for lower, upper in pairwise(edges):
         tasks.defer(
             "billing.issue",
-            once=f"issue:{building_id}:{utility}:{period_from}:{until}",
+            once=f"issue:{building_id}:{utility}:{lower}:{upper}",
             building_id=building_id,
             utility=utility,
-            period_from=period_from.isoformat(),
-            period_to=until.isoformat(),
+            period_from=lower.isoformat(),
+            period_to=upper.isoformat(),
         )
-    return len(due)
+    return len(edges) - 1
 
 
 @tasks.task("billing.issue")

@@ -1,0 +1,216 @@
+"""Asked for by one person, decided by another: whatever costs a household or the company money.
+
+Each kind is an entry of KINDS: what is done once somebody else has approved.  The request and what
+it does are one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from backend.base.db import db
+from backend.base.errors import Problem
+from backend.billing import reversal, topics, wallet
+from backend.billing.models import Bill, BillingRequest
+from backend.people.service import Principal, audit
+
+MIN_REASON = 2
+MAX_SHOWN = 200
+
+# Carries out an approved request; returns what came of it, for the request to keep.
+Work = Callable[[BillingRequest, Principal, datetime], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of request: its name for people, who may decide, and what is then done."""
+
+    title: str
+    decides: frozenset[str]
+    work: Work
+
+
+def ask(
+    kind: str,
+    subject_id: int,
+    reason: str,
+    actor: Principal | None,
+    now: datetime,
+    household_id: int | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> BillingRequest:
+    """Ask for something; Problem request_open where the same already waits, reason_missing."""
+    if len(reason.strip()) < MIN_REASON:
+        raise Problem("reason_missing", field="reason")
+    values = {
+        "kind": kind,
+        "subject_id": subject_id,
+        "household_id": household_id,
+        "reason": reason.strip(),
+        "params": dict(params or {}),
+        "asked_by": actor.id if actor else None,
+        "asked_at": now,
+    }
+    insert = pg.insert(BillingRequest).values(values).on_conflict_do_nothing()
+    request_id = db.session.scalar(insert.returning(BillingRequest.id))
+    if request_id is None:
+        raise Problem("request_open")
+    audit(f"request.{kind}", "request", request_id, actor, now=now, subject=subject_id)
+    return request_of(request_id)
+
+
+def ask_reversal(bill_id: int, reason: str, actor: Principal, now: datetime) -> BillingRequest:
+    """Ask for a bill to be reversed.  Problems not_found, bill_not_standing, request_open."""
+    bill = db.session.get(Bill, bill_id)
+    if bill is None:
+        raise Problem("not_found")
+    if bill.state == "reversed":
+        raise Problem("bill_not_standing")
+    params = {"bill_no": bill.bill_no, "amount_fen": bill.amount_fen}
+    return ask("reversal", bill_id, reason, actor, now, bill.household_id, params)
+
+
+def ask_credit(
+    household_id: int, utility: str, credit_fen: int, reason: str, actor: Principal, now: datetime
+) -> BillingRequest:
+    """Ask for money to be given back to a household as goodwill or a correction."""
+    params = {"utility": utility, "credit_fen": credit_fen}
+    return ask("credit", household_id, reason, actor, now, household_id, params)
+
+
+def ask_rule(
+    topic: str,
+    utility: str,
+    region_id: int | None,
+    params: Mapping[str, Any],
+    effective_from: date,
+    reason: str,
+    actor: Principal,
+    now: datetime,
+) -> BillingRequest:
+    """Ask for a rule to hold for a region from a day on; its fields are checked at once."""
+    wanted = {
+        "topic": topic,
+        "utility": utility,
+        "region_id": region_id,
+        "params": topics.check(topic, params),
+        "effective_from": effective_from.isoformat(),
+    }
+    subject = int(
+        db.session.scalar(sa.select(sa.func.hashtext(f"{topic}|{utility}|{region_id}"))) or 0
+    )
+    return ask("rule", subject, reason, actor, now, None, wanted)
+
+
+def approve(request_id: int, actor: Principal, now: datetime, note: str = "") -> BillingRequest:
+    """Carry a request out.  Problems not_found, forbidden, second_person, request_decided, and
+    whatever stands in its way now (nothing is done then)."""
+    request = request_of(request_id)
+    if not actor.roles & KINDS[request.kind].decides:
+        raise Problem("forbidden")
+    if request.asked_by == actor.id:
+        raise Problem("second_person", "须由另一位同事核准，不能自己核准自己的申请。")
+    _decide(request, "approved", actor, now, note)
+    request.result = KINDS[request.kind].work(request, actor, now)
+    db.session.flush()
+    audit(f"request.{request.kind}.approved", "request", request.id, actor, now=now)
+    return request
+
+
+def refuse(request_id: int, actor: Principal, now: datetime, note: str = "") -> BillingRequest:
+    """Turn a request down (or take one's own back).  Problems as `approve`."""
+    request = request_of(request_id)
+    if request.asked_by != actor.id and not actor.roles & KINDS[request.kind].decides:
+        raise Problem("forbidden")
+    _decide(request, "refused", actor, now, note)
+    audit(f"request.{request.kind}.refused", "request", request.id, actor, now=now, note=note)
+    return request
+
+
+def request_of(request_id: int) -> BillingRequest:
+    """The request as it stands in the database; Problem not_found."""
+    found = db.session.get(BillingRequest, request_id, populate_existing=True)
+    if found is None:
+        raise Problem("not_found")
+    return found
+
+
+def waiting() -> Sequence[BillingRequest]:
+    """The requests nobody has decided yet, the oldest first (at most MAX_SHOWN)."""
+    query = sa.select(BillingRequest).where(BillingRequest.state == "open")
+    return db.session.scalars(query.order_by(BillingRequest.id).limit(MAX_SHOWN)).all()
+
+
+def decided(limit: int = 50) -> Sequence[BillingRequest]:
+    """The latest decisions."""
+    query = sa.select(BillingRequest).where(BillingRequest.state != "open")
+    order = BillingRequest.decided_at.desc()
+    return db.session.scalars(query.order_by(order).limit(limit)).all()
+
+
+def _decide(
+    request: BillingRequest, state: str, actor: Principal, now: datetime, note: str
+) -> None:
+    done = db.session.execute(
+        sa.update(BillingRequest)
+        .where(BillingRequest.id == request.id, BillingRequest.state == "open")
+        .values(state=state, decided_by=actor.id, decided_at=now, note=note)
+        .execution_options(synchronize_session="fetch")
+    )
+    if done.rowcount != 1:  # type: ignore[attr-defined]
+        raise Problem("request_decided")
+
+
+def asker(request: BillingRequest) -> Principal:
+    """Who asked; the system is nobody's colleague (id 0)."""
+    return Principal("staff", request.asked_by or 0)
+
+
+def _reverse(request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:
+    made = reversal.reverse(request.subject_id, request.reason, asker(request), actor, now)
+    return {"bill_no": made.bill_no}
+
+
+def _credit(request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:
+    made = wallet.credit(
+        f"credit:{request.id}",
+        request.subject_id,
+        request.params["utility"],
+        request.params.get("kind", "correction"),
+        request.params["credit_fen"],
+        request.reason,
+        now,
+        request.asked_by,
+        actor.id,
+        **request.params.get("detail", {}),
+    )
+    return {"adjustment_id": made.id}
+
+
+def _rule(request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:
+    wanted = request.params
+    rule = topics.put(
+        wanted["topic"],
+        wanted["utility"],
+        wanted["region_id"],
+        wanted["params"],
+        date.fromisoformat(wanted["effective_from"]),
+        request.asked_by,
+        actor.id,
+        now,
+    )
+    return {"rule_id": rule.id}
+
+
+MONEY = frozenset({"finance", "manager"})
+KINDS: dict[str, Kind] = {
+    "reversal": Kind("红冲账单", MONEY, _reverse),
+    "credit": Kind("退费/更正", MONEY, _credit),
+    "rule": Kind("计费规则", frozenset({"manager"}), _rule),
+}

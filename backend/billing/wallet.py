@@ -1,0 +1,107 @@
+"""A household's balance: what is given back goes into it, and it pays the oldest bill first."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from backend.base.db import db
+from backend.base.errors import Problem
+from backend.billing import service
+from backend.billing.models import Adjustment, Bill, BillPayment
+from backend.ledger import chart
+from backend.ledger import service as ledger
+
+
+def held_fen(household_id: int) -> int:
+    """What we hold for a household, in fen (a wallet is a liability: credit side)."""
+    return -ledger.balance_fen(chart.wallet(household_id).code)
+
+
+def credit(
+    business_key: str,
+    household_id: int,
+    utility: str,
+    kind: str,
+    credit_fen: int,
+    reason: str,
+    now: datetime,
+    asked_by: int | None = None,
+    approved_by: int | None = None,
+    **detail: Any,
+) -> Adjustment:
+    """Give money back: less revenue, more in the wallet, which then pays what is owed.
+
+    The same key again returns the adjustment already made.
+    """
+    if credit_fen <= 0:
+        raise Problem("validation", "退费金额须大于 0。", field="credit_fen")
+    found = db.session.scalars(
+        sa.select(Adjustment).where(Adjustment.business_key == business_key)
+    ).one_or_none()
+    if found is not None:
+        return found
+    made = Adjustment(
+        business_key=business_key,
+        household_id=household_id,
+        utility=utility,
+        kind=kind,
+        credit_fen=credit_fen,
+        reason=reason,
+        detail=detail,
+        asked_by=asked_by,
+        approved_by=approved_by,
+        at=now,
+    )
+    db.session.add(made)
+    db.session.flush()
+    ledger.post(
+        f"adjustment:{business_key}",
+        "adjustment",
+        now,
+        [(chart.revenue(utility), credit_fen), (chart.wallet(household_id), -credit_fen)],
+        memo=reason,
+    )
+    pay_oldest(household_id, now)
+    return made
+
+
+def pay_oldest(household_id: int, now: datetime) -> int:
+    """Pay open bills from the wallet, the oldest (by due day) first; the fen that were used.
+
+    One at a time a household: a second caller waits and then finds nothing left to do.
+    """
+    key = sa.func.hashtextextended(f"wallet:{household_id}", 0)
+    db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+    left = held = held_fen(household_id)
+    bills = db.session.execute(
+        sa.select(Bill.id, Bill.bill_no, Bill.utility, Bill.amount_fen - Bill.paid_fen)
+        .where(Bill.household_id == household_id, Bill.state == "issued")
+        .order_by(Bill.due_on, Bill.id)
+        .with_for_update()
+    ).all()
+    for bill_id, bill_no, utility, open_fen in bills:
+        part = min(left, open_fen)
+        if part <= 0:
+            break
+        if service.apply_payment(bill_id, part, now):
+            ledger.post(
+                f"wallet:{bill_no}:{_payments(bill_id)}",
+                "wallet",
+                now,
+                [
+                    (chart.wallet(household_id), part),
+                    (chart.receivable(utility, household_id), -part),
+                ],
+                memo=f"余额支付账单 {bill_no}",
+            )
+            left -= part
+    return held - left
+
+
+def _payments(bill_id: int) -> int:
+    """How many payments a bill has had: the number of the newest."""
+    count = sa.select(sa.func.count()).where(BillPayment.bill_id == bill_id)
+    return int(db.session.scalar(count) or 0)
