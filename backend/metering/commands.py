@@ -40,7 +40,7 @@ SUPPLIES: Final = {
     ("cjt188", "gas"): VALVE,
     ("cjt188", "heat"): VALVE,
     ("cjt188", "electricity"): RELAY,
-    ("dlt645", "electricity"): RELAY,
+    ("dlt645_2007", "electricity"): RELAY,
 }
 SELDOM_FITTED: Final = ("heat",)
 NEVER_ASKED: Final = "push://"  # a bus nobody can send an order over

@@ -121,7 +121,7 @@ def test_a_valve_is_closed_by_two_persons(sign_in, op, house):
 
 def test_a_relay_is_tripped_and_closed_in_the_trades_own_words(sign_in, op, house):
     flat = builders.make_household(house, "901")
-    meter = builders.make_meter(house, flat, kind="electricity", protocol="dlt645")
+    meter = builders.make_meter(house, flat, kind="electricity", protocol="dlt645_2007")
     path = f"/console/meters/{meter.id}"
     page = op.get(path).text
     assert (

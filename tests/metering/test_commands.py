@@ -120,10 +120,10 @@ def test_what_has_no_valve_or_relay_is_not_ordered(gas, asker, change):
     [
         ("cjt188", "water", {}, "valve"),
         ("cjt188", "electricity", {}, "relay"),
-        ("dlt645", "electricity", {}, "relay"),
-        ("dlt645", "electricity", {"relay": False}, None),
+        ("dlt645_2007", "electricity", {}, "relay"),
+        ("dlt645_2007", "electricity", {"relay": False}, None),
         ("dlt645_1997", "electricity", {}, None),
-        ("dlt645", "water", {}, None),
+        ("dlt645_2007", "water", {}, None),
         ("modbus", "electricity", {"relay": True}, None),
     ],
 )
@@ -133,7 +133,7 @@ def test_what_can_be_ordered_is_by_protocol_kind_and_options(gas, protocol, kind
 
 
 def test_a_relay_takes_two_persons_to_trip_and_one_to_close(gas, asker, other):
-    gas.protocol, gas.kind = "dlt645", "electricity"
+    gas.protocol, gas.kind = "dlt645_2007", "electricity"
     command = commands.ask(gas.id, "close", "欠费停电", asker, NOON)
     assert (command.supply, state(command), take(gas)) == ("relay", "queued", [])
     commands.approve(command.id, other, NOON)
