@@ -35,6 +35,15 @@ class RefundStatus(StrEnum):
     ABNORMAL = "abnormal"
 
 
+class PayWay(StrEnum):
+    """Through which door the payer comes; what `ClientPay.fields` holds depends on it."""
+
+    MINI = "mini"  # the channel's own mini-program
+    OFFICIAL = "official"  # a page inside WeChat, opened from the official account
+    QR = "qr"  # a code shown to the payer: fields {"code_url"}
+    WAP = "wap"  # a phone's browser outside the channel's app: fields {"url"}
+
+
 class NoticeKind(StrEnum):
     """What a notice speaks about."""
 
@@ -44,7 +53,11 @@ class NoticeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """An order to be paid by one payer; `attach` comes back in the notice and in the statement."""
+    """An order to be paid by one payer; `attach` comes back in the notice and in the statement.
+
+    `payer_id` is the channel's own id of the payer; only where the way asks for none is it empty.
+    `return_url` is where a browser goes afterwards, `client_ip` where WeChat's H5 wants to know it.
+    """
 
     out_trade_no: str
     amount_fen: int
@@ -53,6 +66,9 @@ class OrderRequest:
     notify_url: str
     expires_at: datetime
     attach: str = ""
+    way: PayWay = PayWay.MINI
+    return_url: str = ""
+    client_ip: str = ""
 
     def __post_init__(self) -> None:
         check(_TRADE_NO.fullmatch(self.out_trade_no), "out_trade_no: 6-32 of 0-9A-Za-z_-|*")
@@ -60,11 +76,13 @@ class OrderRequest:
         check(0 < len(self.description) <= 127, "description: 1-127 characters")
         check(len(self.attach) <= 128, "attach: at most 128 characters")
         check(self.expires_at.tzinfo is not None, "expires_at must carry its zone")
+        named = self.way in (PayWay.QR, PayWay.WAP) or self.payer_id
+        check(named, f"payer_id: way {self.way} asks for one")
 
 
 @dataclass(frozen=True, slots=True)
 class ClientPay:
-    """What the payer's client needs; `fields` are handed to wx.requestPayment as they are."""
+    """What the payer's client needs, as it is handed to the channel's own call (see PayWay)."""
 
     prepay_id: str
     fields: Mapping[str, str]
@@ -172,10 +190,21 @@ class NoticeRejected(Exception):
         self.reason = reason
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a channel wants to hear over HTTP once its notice has been taken."""
+
+    status: int
+    body: str = ""
+    content_type: str = "text/plain; charset=utf-8"
+
+
 class PaymentChannel(Protocol):
     """What the cashier needs from any channel. Every method may raise ChannelError."""
 
     name: str
+    taken: Reply
+    ways: frozenset[PayWay]
 
     def create(self, order: OrderRequest) -> ClientPay:
         """Open the order; the same order again under the same number is not a second order."""
@@ -189,8 +218,8 @@ class PaymentChannel(Protocol):
     def refund(self, request: RefundRequest) -> RefundState:
         """Refund in part or whole; a later call under the same number returns the same refund."""
 
-    def query_refund(self, out_refund_no: str) -> RefundState:
-        """Ask what became of a refund."""
+    def query_refund(self, out_trade_no: str, out_refund_no: str) -> RefundState:
+        """Ask what became of a refund of an order; 'refund_not_found' where it never was."""
 
     def parse_notice(self, headers: Mapping[str, str], raw_body: bytes, now: datetime) -> Notice:
         """Verify and open a notice over its raw bytes; NoticeRejected if it is not to be trusted.

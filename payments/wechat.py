@@ -1,4 +1,4 @@
-"""The WeChat Pay v3 channel (JSAPI), our own thin client on requests and cryptography.
+"""The WeChat Pay v3 channel: our own thin client on requests and cryptography.
 
 Why own: the public SDK has no default timeout, takes 30-day-old notices, never checks appid and
 mchid, and forgets its certificates on one forged notice. It serves the tests as an oracle.
@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta, timezone
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from payments import wechat_crypto, wechat_fields
+from payments import rsa2, wechat_crypto, wechat_fields
 from payments.channel import (
     ChannelError,
     ClientPay,
@@ -22,8 +22,10 @@ from payments.channel import (
     NoticeKind,
     NoticeRejected,
     OrderRequest,
+    PayWay,
     RefundRequest,
     RefundState,
+    Reply,
     StatementKind,
     TradeState,
     TradeStatus,
@@ -36,6 +38,15 @@ __all__ = ["WeChatPay", "WeChatPayConfig"]
 
 # China has had no daylight saving since 1991, so a fixed offset is exact.
 _BEIJING = timezone(timedelta(hours=8))
+# way -> (what it is called in the address, where the answer holds what the payer needs)
+_PRODUCTS = {
+    PayWay.MINI: ("jsapi", "prepay_id"),
+    PayWay.OFFICIAL: ("jsapi", "prepay_id"),
+    PayWay.QR: ("native", "code_url"),
+    PayWay.WAP: ("h5", "h5_url"),
+}
+# Ways without a client of WeChat's on our side: what is shown instead of signed fields.
+_SHOWN = {PayWay.QR: "code_url", PayWay.WAP: "url"}
 _REFUND_ATTEMPTS = 2
 _UNKNOWN_OUTCOME = ("timeout", "network", "busy")
 _EVENTS = {
@@ -51,6 +62,8 @@ class WeChatPay:
     """A PaymentChannel; one a merchant, shared by threads. `clock` gives aware UTC."""
 
     name = "wechat"
+    taken = Reply(204)
+    ways = frozenset(PayWay)
 
     def __init__(self, config: WeChatPayConfig, clock: Clock) -> None:
         self._config = config
@@ -58,25 +71,30 @@ class WeChatPay:
         self._transport = Transport(config, clock)
 
     def create(self, order: OrderRequest) -> ClientPay:
-        """Open a JSAPI order (POST /v3/pay/transactions/jsapi); prepay_id lives 2 h.
+        """Open an order: POST /v3/pay/transactions/jsapi, /native or /h5 as `order.way` says.
 
+        fields: what wx.requestPayment takes (prepay_id lives 2 h), {"code_url"} or {"url"}.
         An answer that does not verify is settled by asking: 'order_paid' or 'order_closed' if it
         is so, else 'answer_unverified'. Create again then only under the same number.
         """
-        target = "/v3/pay/transactions/jsapi"
+        product, result = _PRODUCTS[order.way]
+        target = f"/v3/pay/transactions/{product}"
         try:
             answer = self._transport.call("POST", target, self._order(order))
         except ChannelError as error:
             if error.code == "answer_unverified":
                 self._refuse_settled(order.out_trade_no)
             raise
-        return self.client_pay(_sense(lambda: wechat_fields.text(answer, "prepay_id")))
+        token = _sense(lambda: wechat_fields.text(answer, result))
+        if order.way in _SHOWN:
+            return ClientPay(order.out_trade_no, {_SHOWN[order.way]: token})
+        return self.client_pay(token, self._appid(order.way))
 
-    def client_pay(self, prepay_id: str) -> ClientPay:
+    def client_pay(self, prepay_id: str, appid: str = "") -> ClientPay:
         """Sign what wx.requestPayment needs (小程序调起支付签名); costs no request."""
         timestamp, nonce = str(int(self._clock().timestamp())), wechat_crypto.new_nonce()
         package = f"prepay_id={prepay_id}"
-        appid = self._config.appid
+        appid = appid or self._config.appid
         message = wechat_crypto.client_message(appid, timestamp, nonce, package)
         fields = {
             "appId": appid,
@@ -84,7 +102,7 @@ class WeChatPay:
             "nonceStr": nonce,
             "package": package,
             "signType": "RSA",
-            "paySign": wechat_crypto.sign(self._transport.merchant_key, message),
+            "paySign": rsa2.sign(self._transport.merchant_key, message),
         }
         return ClientPay(prepay_id, fields)
 
@@ -93,7 +111,7 @@ class WeChatPay:
         target = f"{_order_path(out_trade_no)}?{urlencode({'mchid': self._config.mchid})}"
         answer = self._transport.call("GET", target)
         state = _sense(
-            lambda: wechat_fields.trade_state(answer, self._config.mchid, self._config.appid)
+            lambda: wechat_fields.trade_state(answer, self._config.mchid, self._config.appids)
         )
         if state.out_trade_no != out_trade_no:
             raise malformed("the answer is about another order")
@@ -123,12 +141,12 @@ class WeChatPay:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def query_refund(self, out_refund_no: str) -> RefundState:
+    def query_refund(self, out_trade_no: str, out_refund_no: str) -> RefundState:
         """GET /v3/refund/domestic/refunds/{no}; 'refund_not_found' where it was never asked."""
         target = f"/v3/refund/domestic/refunds/{quote(out_refund_no, safe='')}"
         answer = self._transport.call("GET", target)
         state = _sense(lambda: wechat_fields.refund_state(answer))
-        if state.out_refund_no != out_refund_no:
+        if (state.out_trade_no, state.out_refund_no) != (out_trade_no, out_refund_no):
             raise malformed("the answer is about another refund")
         return state
 
@@ -172,18 +190,25 @@ class WeChatPay:
 
     def _order(self, order: OrderRequest) -> dict[str, Any]:
         body: dict[str, Any] = {
-            "appid": self._config.appid,
+            "appid": self._appid(order.way),
             "mchid": self._config.mchid,
             "description": order.description,
             "out_trade_no": order.out_trade_no,
             "time_expire": order.expires_at.astimezone(_BEIJING).isoformat(timespec="seconds"),
             "notify_url": order.notify_url,
             "amount": {"total": order.amount_fen, "currency": "CNY"},
-            "payer": {"openid": order.payer_id},
         }
+        if order.way not in _SHOWN:
+            body["payer"] = {"openid": order.payer_id}
+        if order.way is PayWay.WAP:
+            scene = {"payer_client_ip": order.client_ip, "h5_info": {"type": "Wap"}}
+            body["scene_info"] = scene
         if order.attach:
             body["attach"] = order.attach
         return body
+
+    def _appid(self, way: PayWay) -> str:
+        return (way is PayWay.OFFICIAL and self._config.official_appid) or self._config.appid
 
     def _refuse_settled(self, out_trade_no: str) -> None:
         status = self.query(out_trade_no).status
@@ -210,7 +235,7 @@ class WeChatPay:
         except ChannelError as error:
             if error.code != "answer_unverified":
                 raise
-            state = self.query_refund(request.out_refund_no)
+            state = self.query_refund(request.out_trade_no, request.out_refund_no)
         asked = (request.out_trade_no, request.out_refund_no, request.refund_fen)
         if (state.out_trade_no, state.out_refund_no, state.refund_fen) != asked:
             raise malformed("the answer is about another refund")
@@ -228,7 +253,7 @@ class WeChatPay:
         if _EVENTS[event] is NoticeKind.REFUND:
             refund = wechat_fields.refund_notice(data, self._config.mchid)
             return Notice(notice_id, NoticeKind.REFUND, event, created_at, plain, refund=refund)
-        trade = wechat_fields.trade_state(data, self._config.mchid, self._config.appid)
+        trade = wechat_fields.trade_state(data, self._config.mchid, self._config.appids)
         if trade.amount_fen is None:
             raise FieldError("malformed", "a success notice about an unpaid order")
         return Notice(notice_id, NoticeKind.PAYMENT, event, created_at, plain, trade=trade)

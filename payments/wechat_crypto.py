@@ -9,12 +9,11 @@ from datetime import datetime
 from typing import Literal
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+
+from payments.rsa2 import verifies
 
 SCHEME = "WECHATPAY2-SHA256-RSA2048"
 PROBE_PREFIX = "WECHATPAY/SIGNTEST/"
@@ -42,37 +41,6 @@ class UndecryptableError(Exception):
 def new_nonce() -> str:
     """A 32-character random nonce."""
     return secrets.token_hex(16).upper()
-
-
-def load_private_key(pem: bytes) -> RSAPrivateKey:
-    """Read the merchant's private key; ValueError if it is no RSA key in PEM."""
-    key = load_pem_private_key(pem, password=None)
-    if not isinstance(key, RSAPrivateKey):
-        raise ValueError("the merchant's private key must be an RSA key")
-    return key
-
-
-def load_public_key(pem: bytes) -> RSAPublicKey:
-    """Read a platform public key; ValueError if it is no RSA key in PEM."""
-    key = load_pem_public_key(pem)
-    if not isinstance(key, RSAPublicKey):
-        raise ValueError("the platform's public key must be an RSA key")
-    return key
-
-
-def sign(key: RSAPrivateKey, message: bytes) -> str:
-    """Sign with SHA256withRSA (PKCS#1 v1.5), base64."""
-    return base64.b64encode(key.sign(message, PKCS1v15(), hashes.SHA256())).decode()
-
-
-def verifies(key: RSAPublicKey, message: bytes, signature: str) -> bool:
-    """Tell whether `signature` (base64) is the key's over `message`; never raises."""
-    try:
-        raw = base64.b64decode(signature, validate=True)
-        key.verify(raw, message, PKCS1v15(), hashes.SHA256())
-    except (InvalidSignature, binascii.Error, ValueError):
-        return False
-    return True
 
 
 def request_message(method: str, target: str, timestamp: str, nonce: str, body: bytes) -> bytes:

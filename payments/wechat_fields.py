@@ -1,6 +1,6 @@
 """WeChat Pay v3 JSON -> our dataclasses; checks that it speaks about this merchant, in CNY."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -36,10 +36,11 @@ class FieldError(Exception):
         self.reason = reason
 
 
-def trade_state(data: Mapping[str, Any], mchid: str, appid: str) -> TradeState:
-    """Read a transaction (notice or query); FieldError if it is not this merchant's and app's."""
+def trade_state(data: Mapping[str, Any], mchid: str, appids: Collection[str]) -> TradeState:
+    """Read a transaction (notice or query); FieldError if it is not this merchant's and apps'."""
     _same(data, "mchid", mchid, "wrong_merchant")
-    _same(data, "appid", appid, "wrong_appid")
+    if data.get("appid") not in appids:
+        raise FieldError("wrong_appid", "appid is not ours")
     status = _choice(_TRADE_STATUS, data, "trade_state")
     number = text(data, "out_trade_no")
     if status not in _SETTLED:

@@ -11,7 +11,7 @@ import requests
 from cryptography import x509
 from requests.auth import AuthBase
 
-from payments import wechat_crypto, wechat_errors
+from payments import rsa2, wechat_crypto, wechat_errors
 from payments.channel import ChannelError
 from payments.http import MAX_ANSWER_BYTES, MAX_FILE_BYTES, Answer, Http, malformed, unverified
 from payments.wechat_crypto import PlatformKeys, Untrusted
@@ -26,6 +26,8 @@ Clock = Callable[[], datetime]
 class WeChatPayConfig:
     """A merchant's settings. `public_keys` maps PUB_KEY_ID_… to PEM; certificates come by API.
 
+    `appid` is the mini-program's, `official_appid` the official account's; empty: the same.
+
     Raises ValueError where they cannot work, naming the setting.
     """
 
@@ -36,6 +38,12 @@ class WeChatPayConfig:
     api_v3_key: bytes = field(repr=False)
     public_keys: Mapping[str, bytes] = field(default_factory=dict)
     base_url: str = "https://api.mch.weixin.qq.com"
+    official_appid: str = ""
+
+    @property
+    def appids(self) -> frozenset[str]:
+        """Every app of this merchant: payments speak of one of them."""
+        return frozenset(filter(None, (self.appid, self.official_appid)))
 
     def __post_init__(self) -> None:
         for name in ("mchid", "appid", "merchant_serial", "base_url"):
@@ -68,9 +76,9 @@ class Transport:
     def __init__(self, config: WeChatPayConfig, clock: Clock) -> None:
         self.config = config
         self.clock = clock
-        self.merchant_key = wechat_crypto.load_private_key(config.merchant_key_pem)
+        self.merchant_key = rsa2.load_private_key(config.merchant_key_pem)
         self._keys = PlatformKeys(
-            {key: wechat_crypto.load_public_key(pem) for key, pem in config.public_keys.items()}
+            {key: rsa2.load_public_key(pem) for key, pem in config.public_keys.items()}
         )
         self._http = Http()
         self._refresh_lock = threading.Lock()
@@ -80,7 +88,7 @@ class Transport:
         """Return the Authorization header's value over `target` (path and query) and `body`."""
         timestamp, nonce = str(int(self.clock().timestamp())), wechat_crypto.new_nonce()
         message = wechat_crypto.request_message(method, target, timestamp, nonce, body)
-        signature = wechat_crypto.sign(self.merchant_key, message)
+        signature = rsa2.sign(self.merchant_key, message)
         return (
             f'{wechat_crypto.SCHEME} mchid="{self.config.mchid}",nonce_str="{nonce}",'
             f'timestamp="{timestamp}",serial_no="{self.config.merchant_serial}",'

@@ -115,7 +115,7 @@ def _ask_and_post(
 ) -> None:
     gateway = channel_for(channel)
     if kind == "refund" and out_refund_no is not None:
-        outcome = refunds.settle(channel, gateway.query_refund(out_refund_no), now)
+        outcome = refunds.settle(channel, gateway.query_refund(out_trade_no, out_refund_no), now)
     else:
         trade = gateway.query(out_trade_no)
         if trade.status not in (TradeStatus.PAID, TradeStatus.REFUNDED):

@@ -102,7 +102,7 @@ def sweep(now: datetime) -> int:
 def _ask(order: PaymentOrder, refund: Refund) -> RefundState:
     gateway = channel_for(order.channel)
     if refund.state == "processing":
-        return gateway.query_refund(refund.out_refund_no)
+        return gateway.query_refund(order.out_trade_no, refund.out_refund_no)
     return gateway.refund(
         RefundRequest(
             out_trade_no=order.out_trade_no,

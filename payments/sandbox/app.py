@@ -8,15 +8,18 @@ from pathlib import Path
 from flask import Flask, Response, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
+from payments.sandbox import wechat_desk
 from payments.sandbox.browser import browser_blueprint
 from payments.sandbox.control import control_blueprint
 from payments.sandbox.desk import Sandbox, SandboxSettings
 from payments.sandbox.keys import ensure_keys
 from payments.sandbox.notifier import Notifier
 from payments.sandbox.pages import pages_blueprint
+from payments.sandbox.party import Party
 from payments.sandbox.signing import Platform
 from payments.sandbox.state import State
 from payments.sandbox.wechat_app import add_template, wechat_app_blueprint
+from payments.sandbox.wechat_desk import WeChatParty
 from payments.sandbox.wechat_pay import wechat_pay_blueprint
 
 # Titles and fields as in WeChat's public template library, under ids the demo settings use.
@@ -63,8 +66,9 @@ def create_sandbox_app(
     keys = ensure_keys(directory / "keys")
     state = State(directory / "state.sqlite")
     platform = Platform(keys)
-    notifier = Notifier(state, platform, settings, clock)
-    box = Sandbox(state, keys, settings, clock, notifier.notify)
+    notifier = Notifier()
+    parties: dict[str, Party] = {wechat_desk.CHANNEL: WeChatParty(platform)}
+    box = Sandbox(state, keys, settings, clock, notifier.notify, parties)
     for template_id, (title, fields) in {**DEFAULT_TEMPLATES, **settings.templates}.items():
         add_template(box, template_id, title, fields)
     app = Flask(__name__)
@@ -75,7 +79,7 @@ def create_sandbox_app(
     app.register_blueprint(pages_blueprint(box))
     app.register_blueprint(browser_blueprint(box))
     _log_calls(app, box)
-    notifier.start()
+    notifier.start(box)
     return app
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from payments.sandbox.desk import ApiError, Sandbox
 from payments.sandbox.state import Row
 from payments.sandbox.tradebill import BEIJING, COLUMNS, BillRow, write_tradebill
+from payments.sandbox.wechat_desk import CHANNEL
 
 _KEPT_DAYS = 92
 _URL_LIFE_S = 300
@@ -26,7 +27,7 @@ def publish_bill(box: Sandbox, day: str, bill_type: str, gzipped: bool) -> dict[
         raise ApiError(400, "PARAM_ERROR", "bill_type 参数错误")
     _check_ready(box, when)
     start = datetime.combine(when, time(), BEIJING)
-    rows = bill_rows(box, start.timestamp(), (start + timedelta(days=1)).timestamp())
+    rows = bill_rows(box, CHANNEL, start)
     if bill_type != "ALL":
         rows = [row for row in rows if bool(row.refund_id) == (bill_type == "REFUND")]
     if not rows:
@@ -112,15 +113,22 @@ def _meant(row: BillRow, params: dict[str, Any]) -> bool:
     return params.get("out_trade_no") in (None, row.out_trade_no) and not row.refund_id
 
 
-def bill_rows(box: Sandbox, start_s: float, end_s: float) -> list[BillRow]:
-    """Everything paid and everything refunded in [start, end), in order of time."""
-    paid = box.state.all("SELECT * FROM orders WHERE paid_at >= ? AND paid_at < ?", start_s, end_s)
+def bill_rows(box: Sandbox, channel: str, start: datetime, hours: int = 24) -> list[BillRow]:
+    """Everything of a channel paid and refunded in the hours from `start`, in order of time."""
+    start_s, end_s = start.timestamp(), (start + timedelta(hours=hours)).timestamp()
+    paid = box.state.all(
+        "SELECT * FROM orders WHERE paid_at >= ? AND paid_at < ? AND channel = ?",
+        start_s,
+        end_s,
+        channel,
+    )
     back = box.state.all(
         "SELECT r.refund_id, r.out_refund_no, r.refund_fen, r.fee_fen AS back_fen, r.success_at,"
         " r.created_at AS asked_at, o.* FROM refunds r JOIN orders o USING (out_trade_no)"
-        " WHERE r.success_at >= ? AND r.success_at < ?",
+        " WHERE r.success_at >= ? AND r.success_at < ? AND o.channel = ?",
         start_s,
         end_s,
+        channel,
     )
     rows = [_payment_row(box, row) for row in paid] + [_refund_row(box, row) for row in back]
     return sorted(rows, key=lambda row: (row.at, row.transaction_id, row.refund_id))

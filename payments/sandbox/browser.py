@@ -9,10 +9,9 @@ from payments.sandbox import people
 from payments.sandbox.control import messages_received
 from payments.sandbox.desk import ApiError, Sandbox
 from payments.sandbox.oauth import AskRefused, checked_ask, come_back, exchange
-from payments.sandbox.people import Person
+from payments.sandbox.people import DEFAULT_MERCHANT, Person
 from payments.sandbox.wechat_app import AppError
 
-DEFAULT_MERCHANT = "沙箱供热公司"
 _BRIDGE = Path(__file__).with_name("static") / "bridge.js"
 _MAX_MERCHANT_CHARS = 30
 

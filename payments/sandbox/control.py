@@ -7,8 +7,8 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from payments.sandbox import desk, wechat_app
-from payments.sandbox.desk import ApiError, PayRefused, Sandbox
+from payments.sandbox import desk, wechat_app, wechat_desk
+from payments.sandbox.desk import ApiError, PayRefused, Refused, Sandbox
 from payments.sandbox.notifier import Notifier
 from payments.sandbox.signing import Platform, SignatureRefused
 from payments.sandbox.state import Row
@@ -49,6 +49,10 @@ def control_blueprint(box: Sandbox, platform: Platform, notifier: Notifier) -> B
     @control.errorhandler(ApiError)
     def refuse(error: ApiError) -> Response:
         return _json({"code": error.code, "message": error.message}, error.status)
+
+    @control.errorhandler(Refused)
+    def refuse_desk(error: Refused) -> Response:
+        return refuse(wechat_desk.api_error(error))
 
     _phone_routes(control, box, platform)
     _behaviour_routes(control, box)
@@ -96,7 +100,7 @@ def _tap_pay(box: Sandbox, platform: Platform, body: Mapping[str, Any]) -> dict[
         order = desk.pay_order(box, prepay_id, fields.get("openid"), paid_at)
     except (SignatureRefused, PayRefused) as refusal:
         raise ApiError(400, "PAY_REFUSED", str(refusal)) from refusal
-    return desk.transaction(box, order)
+    return wechat_desk.transaction(box, order)
 
 
 def _behaviour_routes(control: Blueprint, box: Sandbox) -> None:
@@ -162,8 +166,8 @@ def _listing_routes(control: Blueprint, box: Sandbox, notifier: Notifier) -> Non
         status = _text(_body(), "status")
         if status not in ("SUCCESS", "ABNORMAL", "CLOSED"):
             raise ApiError(400, "PARAM_ERROR", "status: SUCCESS, ABNORMAL or CLOSED")
-        desk.find_refund(box, out_refund_no)
-        return _json(desk.refund_answer(box, desk.settle_refund(box, out_refund_no, status)))
+        desk.find_refund(box, None, out_refund_no)
+        return _json(dict(desk.settle_refund(box, out_refund_no, status)))
 
     @control.get("/messages")
     def messages() -> Response:

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from payments.wechat_crypto import certificate_serial, load_private_key
+from payments.rsa2 import load_private_key
+from payments.wechat_crypto import certificate_serial
 
 # Fixed and wide, so that a test or a demo may run on any clock.
 _VALID_FROM, _VALID_TO = datetime(2020, 1, 1, tzinfo=UTC), datetime(2040, 1, 1, tzinfo=UTC)
@@ -36,6 +37,11 @@ class SandboxKeys:
     merchant_serial: str
     platform_serial: str
     public_key_id: str
+
+    @property
+    def appids(self) -> tuple[str, ...]:
+        """The apps bound to the merchant: the mini-program and the official account."""
+        return (self.appid, "wx9999999999999999")
 
     def __repr__(self) -> str:
         return f"SandboxKeys({str(self.directory)!r})"

@@ -1,4 +1,4 @@
-"""Delivers notices in the background as WeChat Pay does: signed, sealed, again until taken.
+"""Delivers the channels' notices in the background: signed, again and again until taken.
 
 Delays run on real time (divided by the setting's speed) and survive a restart; signatures carry
 the sandbox clock's time.
@@ -6,52 +6,36 @@ the sandbox clock's time.
 
 import json
 import logging
-import secrets
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import requests
 
-from payments import wechat_crypto
-from payments.sandbox.desk import SandboxSettings, rfc3339
-from payments.sandbox.signing import Platform, Signer
-from payments.sandbox.state import Row, State
+from payments.sandbox.desk import Sandbox
+from payments.sandbox.party import Party
+from payments.sandbox.state import Row
 
 log = logging.getLogger(__name__)
 
-# 15s/15s/30s/3m/10m/20m/30m x3/60m/3h x3/6h x2 (WeChat Pay v3, 支付通知).
-REPEATS_S = (15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600, 10800, 10800, 10800, 21600, 21600)
 _WORKERS = 2
-_SUMMARY = {"TRANSACTION.SUCCESS": "支付成功", "REFUND.SUCCESS": "退款成功"}
-_FIELD_TWISTS = {"wrong_mchid": ("mchid", "1900000999"), "wrong_appid": ("appid", "wx0000")}
+_MAX_REPLY_BYTES = 4096
 
 
 class Notifier:
     """A queue in the state file and two threads that empty it. start() and stop() it."""
 
-    def __init__(
-        self,
-        state: State,
-        platform: Platform,
-        settings: SandboxSettings,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._state = state
-        self._platform = platform
-        self._settings = settings
-        self._clock = clock
+    def __init__(self) -> None:
         self._wake = threading.Condition()
         self._stopping = False
         self._threads: list[threading.Thread] = []
         self._http = requests.Session()
         self._http.trust_env = False  # a notice goes straight to the merchant
 
-    def start(self) -> None:
+    def start(self, box: Sandbox) -> None:
         """Begin delivering; what a crash left half sent is sent again."""
+        self._box, self._state, self._settings = box, box.state, box.settings
         self._state.run("UPDATE notices SET state = 'waiting' WHERE state = 'sending'")
         for _ in range(_WORKERS):
             thread = threading.Thread(target=self._work, name="sandbox-notifier", daemon=True)
@@ -67,20 +51,23 @@ class Notifier:
             thread.join()
         self._http.close()
 
-    def notify(self, number: str, event_type: str, plain: dict[str, Any], url: str) -> None:
+    def notify(
+        self, channel: str, number: str, event_type: str, plain: dict[str, Any], url: str
+    ) -> None:
         """Queue one notice about order `number`, with whatever twist was ordered for it."""
-        target = "payment_notice" if event_type == "TRANSACTION.SUCCESS" else "refund_notice"
+        target = "refund_notice" if event_type.startswith("REFUND") else "payment_notice"
         taken = self._state.take_behaviour(target, number)
         mode, params = taken or ("", {})
         delay_s = float(params.get("delay_s", 2.0)) if mode == "late" else 0.0
         self._state.insert(
             "notices",
             id=str(uuid.uuid4()),
+            channel=channel,
             event_type=event_type,
             number=number,
             url=url,
             plain=json.dumps(plain, ensure_ascii=False),
-            created_at=self._clock().timestamp(),
+            created_at=self._box.now_s(),
             state={"never": "dropped", "out_of_order": "held"}.get(mode, "waiting"),
             due_at=time.time() + delay_s,
             wanted=2 if mode == "twice" else 1,
@@ -136,47 +123,26 @@ class Notifier:
     def _deliver(self, row: Row) -> None:
         twist = json.loads(row["twist"]) if row["twist"] else {}
         mode = twist.get("mode", "") if row["attempts"] <= int(twist.get("attempts", 1)) else ""
-        body = self.envelope(row, mode, twist)
-        signer = cast(Signer, self._state.setting("signing", "public_key"))
-        headers = self._platform.signed_headers(body, self._clock(), signer, mode)
-        headers |= {"Content-Type": "application/json", "Request-ID": secrets.token_hex(16)}
-        taken, result = self._post(row["url"], body, headers)
+        party = self._box.parties[row["channel"]]
+        body, headers = party.compose(self._box, row, mode, twist)
+        taken, result = self._post(party, row["url"], body, headers)
         self._record(row, taken, result)
 
-    def envelope(self, row: Row, mode: str, twist: dict[str, Any]) -> bytes:
-        """The notice's body; `mode` spoils what is inside it to order."""
-        plain = _twisted(json.loads(row["plain"]), mode, twist)
-        key = self._platform.keys.api_v3_key.encode()
-        if mode == "wrong_key":
-            key = secrets.token_bytes(32)
-        kind = "transaction" if row["event_type"] == "TRANSACTION.SUCCESS" else "refund"
-        nonce = secrets.token_hex(6)
-        sealed = wechat_crypto.encrypt(
-            key, nonce, kind, json.dumps(plain, ensure_ascii=False).encode()
-        )
-        body = {
-            "id": row["id"],
-            "create_time": rfc3339(row["created_at"]),
-            "resource_type": "encrypt-resource",
-            "event_type": row["event_type"],
-            "summary": _SUMMARY.get(row["event_type"], "退款异常或关闭"),
-            "resource": {
-                "original_type": kind,
-                "algorithm": wechat_crypto.AEAD,
-                "ciphertext": sealed,
-                "associated_data": kind,
-                "nonce": nonce,
-            },
-        }
-        return json.dumps(body, ensure_ascii=False).encode()
-
-    def _post(self, url: str, body: bytes, headers: dict[str, str]) -> tuple[bool, str]:
+    def _post(
+        self, party: Party, url: str, body: bytes, headers: dict[str, str]
+    ) -> tuple[bool, str]:
         timeout_s = self._settings.notice_timeout_s
         try:
             with self._http.post(
-                url, data=body, headers=headers, timeout=timeout_s, allow_redirects=False
+                url,
+                data=body,
+                headers=headers,
+                timeout=timeout_s,
+                allow_redirects=False,
+                stream=True,
             ) as answer:
-                return answer.status_code in (200, 204), f"HTTP {answer.status_code}"
+                said = answer.raw.read(_MAX_REPLY_BYTES, decode_content=True)
+                return party.is_taken(answer.status_code, said), f"HTTP {answer.status_code}"
         except requests.RequestException as error:
             return False, type(error).__name__
 
@@ -199,9 +165,10 @@ class Notifier:
         now = time.time()
         if taken:
             return ("waiting", now) if acknowledged < row["wanted"] else ("delivered", now)
-        if row["attempts"] > len(REPEATS_S):
+        repeats_s = self._box.parties[row["channel"]].repeats_s
+        if row["attempts"] > len(repeats_s):
             return "given_up", now
-        return "waiting", now + REPEATS_S[row["attempts"] - 1] / self._settings.notice_speed
+        return "waiting", now + repeats_s[row["attempts"] - 1] / self._settings.notice_speed
 
     def _release(self, delivered_id: str) -> None:
         """Let go what was held back to come after another notice."""
@@ -211,19 +178,3 @@ class Notifier:
             delivered_id,
         )
         self.wake()
-
-
-def _twisted(plain: dict[str, Any], mode: str, twist: dict[str, Any]) -> dict[str, Any]:
-    if mode in _FIELD_TWISTS:
-        name, value = _FIELD_TWISTS[mode]
-        return plain | {name: value}
-    if mode == "wrong_currency":
-        return plain | {"amount": plain["amount"] | {"currency": "USD"}}
-    if mode == "wrong_amount":
-        amount = int(twist.get("amount_fen", 1))
-        field = "refund" if "refund" in plain["amount"] else "total"
-        changed = {field: amount, f"payer_{field}": amount}
-        return plain | {"amount": plain["amount"] | changed}
-    if mode == "malformed":
-        return {name: value for name, value in plain.items() if name != "amount"}
-    return plain

@@ -9,6 +9,7 @@ from typing import Any
 from payments.sandbox.desk import ApiError, Sandbox
 from payments.sandbox.wechat_app import OPENID
 
+DEFAULT_MERCHANT = "沙箱供热公司"
 MAX_PEOPLE = 500
 _MAX_CHARS = 64
 _SETTING = "people"

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from payments import wechat_crypto
+from payments import rsa2, wechat_crypto
 from payments.sandbox.keys import SandboxKeys, read_private_key
 
 Signer = Literal["public_key", "certificate"]
@@ -49,7 +49,7 @@ class Platform:
         message = wechat_crypto.request_message(
             method, target, given["timestamp"], given.get("nonce_str", ""), body
         )
-        if not wechat_crypto.verifies(self._merchant, message, given.get("signature", "")):
+        if not rsa2.verifies(self._merchant, message, given.get("signature", "")):
             raise SignatureRefused("签名错误，请检查后再试")
 
     def check_client_pay(self, fields: Mapping[str, str]) -> None:
@@ -62,7 +62,7 @@ class Platform:
         )
         if fields.get("appId") != self.keys.appid or fields.get("signType") != "RSA":
             raise SignatureRefused("支付验证签名失败：appId 或 signType 有误")
-        if not wechat_crypto.verifies(self._merchant, message, fields.get("paySign", "")):
+        if not rsa2.verifies(self._merchant, message, fields.get("paySign", "")):
             raise SignatureRefused("支付验证签名失败")
 
     def signed_headers(
@@ -80,7 +80,7 @@ class Platform:
         if twist == "forged_signature":
             key = self._stranger
         message = wechat_crypto.answer_message(timestamp, nonce, body)
-        signature = wechat_crypto.sign(key, message)
+        signature = rsa2.sign(key, message)
         if twist == "probe":
             signature = wechat_crypto.PROBE_PREFIX + signature[len(wechat_crypto.PROBE_PREFIX) :]
         return {

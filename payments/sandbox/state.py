@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS orders (
     description TEXT NOT NULL, attach TEXT NOT NULL, notify_url TEXT NOT NULL,
     total_fen INTEGER NOT NULL, openid TEXT NOT NULL, created_at REAL NOT NULL,
     expires_at REAL NOT NULL, state TEXT NOT NULL, transaction_id TEXT, paid_at REAL,
-    fee_fen INTEGER NOT NULL DEFAULT 0);
+    fee_fen INTEGER NOT NULL DEFAULT 0, channel TEXT NOT NULL DEFAULT 'wechat');
 CREATE INDEX IF NOT EXISTS orders_paid ON orders (paid_at);
 CREATE TABLE IF NOT EXISTS refunds (
     out_refund_no TEXT PRIMARY KEY, refund_id TEXT NOT NULL, out_trade_no TEXT NOT NULL,
@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS notices (
     id TEXT PRIMARY KEY, event_type TEXT NOT NULL, number TEXT NOT NULL, url TEXT NOT NULL,
     plain TEXT NOT NULL, created_at REAL NOT NULL, state TEXT NOT NULL, due_at REAL NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0, acknowledged INTEGER NOT NULL DEFAULT 0,
-    wanted INTEGER NOT NULL DEFAULT 1, twist TEXT, last_result TEXT NOT NULL DEFAULT '');
+    wanted INTEGER NOT NULL DEFAULT 1, twist TEXT, last_result TEXT NOT NULL DEFAULT '',
+    channel TEXT NOT NULL DEFAULT 'wechat');
 CREATE INDEX IF NOT EXISTS notices_due ON notices (state, due_at);
 CREATE TABLE IF NOT EXISTS behaviours (
     id INTEGER PRIMARY KEY, target TEXT NOT NULL, mode TEXT NOT NULL, match TEXT,
@@ -67,6 +68,14 @@ class State:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA busy_timeout=5000")
         self._db.executescript(_SCHEMA)
+        self._add_channels()
+
+    def _add_channels(self) -> None:
+        """A file from before there were several channels learns which was whose."""
+        for table in ("orders", "notices"):
+            columns = [row["name"] for row in self.all(f"PRAGMA table_info({table})")]
+            if "channel" not in columns:
+                self.run(f"ALTER TABLE {table} ADD COLUMN channel TEXT NOT NULL DEFAULT 'wechat'")
 
     def close(self) -> None:
         """Close the file; further calls raise sqlite3.ProgrammingError."""

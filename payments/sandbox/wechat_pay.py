@@ -10,9 +10,11 @@ from typing import Any
 from flask import Blueprint, Response, request, url_for
 
 from payments import wechat_crypto
-from payments.sandbox import bills, desk
-from payments.sandbox.desk import ApiError, Sandbox
+from payments.sandbox import bills, desk, wechat_desk
+from payments.sandbox.desk import ApiError, NewOrder, NewRefund, Refused, Sandbox
 from payments.sandbox.signing import Platform, SignatureRefused, Signer
+from payments.sandbox.state import Row
+from payments.sandbox.wechat_desk import CHANNEL
 
 _TRADE_NO = re.compile(r"[0-9A-Za-z_\-|*]{6,32}")
 _REFUND_NO = re.compile(r"[0-9A-Za-z_\-|*@]{1,64}")
@@ -45,6 +47,10 @@ def wechat_pay_blueprint(box: Sandbox, platform: Platform) -> Blueprint:
     def refuse(error: ApiError) -> Response:
         return _json({"code": error.code, "message": error.message}, error.status)
 
+    @v3.errorhandler(Refused)
+    def refuse_desk(error: Refused) -> Response:
+        return refuse(wechat_desk.api_error(error))
+
     _order_routes(v3, box)
     _refund_routes(v3, box)
     _bill_routes(v3, box)
@@ -59,19 +65,27 @@ def wechat_pay_blueprint(box: Sandbox, platform: Platform) -> Blueprint:
 def _order_routes(v3: Blueprint, box: Sandbox) -> None:
     @v3.post("/pay/transactions/jsapi")
     def create() -> Response:
-        body = _body()
-        expires_at = _check_order(box, body)
-        return _json({"prepay_id": desk.open_order(box, body, expires_at)})
+        return _json({"prepay_id": _opened(box, "JSAPI")["prepay_id"]})
+
+    @v3.post("/pay/transactions/native")
+    def create_native() -> Response:
+        prepay_id = _opened(box, "NATIVE")["prepay_id"]
+        return _json({"code_url": f"weixin://wxpay/bizpayurl?pr={prepay_id}"})
+
+    @v3.post("/pay/transactions/h5")
+    def create_h5() -> Response:
+        prepay_id = _opened(box, "MWEB")["prepay_id"]
+        return _json({"h5_url": url_for("pages.h5_pay", prepay_id=prepay_id, _external=True)})
 
     @v3.get("/pay/transactions/out-trade-no/<out_trade_no>")
     def query(out_trade_no: str) -> Response:
         _same_merchant(box, request.args.get("mchid"))
-        return _json(desk.transaction(box, desk.find_order(box, out_trade_no)))
+        return _json(wechat_desk.transaction(box, desk.find_order(box, CHANNEL, out_trade_no)))
 
     @v3.post("/pay/transactions/out-trade-no/<out_trade_no>/close")
     def close(out_trade_no: str) -> Response:
         _same_merchant(box, _body().get("mchid"))
-        desk.close_order(box, out_trade_no)
+        desk.close_order(box, CHANNEL, out_trade_no)
         return Response(status=204)
 
 
@@ -80,11 +94,13 @@ def _refund_routes(v3: Blueprint, box: Sandbox) -> None:
     def refund() -> Response:
         body = _body()
         _check_refund(body)
-        return _json(desk.refund_answer(box, desk.open_refund(box, body), fresh=True))
+        made = desk.open_refund(box, _new_refund(box, body))
+        return _json(wechat_desk.refund_answer(box, made, fresh=True))
 
     @v3.get("/refund/domestic/refunds/<out_refund_no>")
     def query_refund(out_refund_no: str) -> Response:
-        return _json(desk.refund_answer(box, desk.find_refund(box, out_refund_no)))
+        found = desk.find_refund(box, CHANNEL, out_refund_no)
+        return _json(wechat_desk.refund_answer(box, found))
 
 
 def _bill_routes(v3: Blueprint, box: Sandbox) -> None:
@@ -182,22 +198,72 @@ def _same_merchant(box: Sandbox, mchid: object) -> None:
         raise ApiError(400, "PARAM_ERROR", "商户号有误")
 
 
-def _check_order(box: Sandbox, body: Mapping[str, Any]) -> float:
-    """Check a JSAPI request as WeChat does; returns when it expires (2 h where not said)."""
-    if (body.get("appid"), body.get("mchid")) != (box.keys.appid, box.keys.mchid):
+def _opened(box: Sandbox, trade_type: str) -> Row:
+    """Check the request and take the order."""
+    body = _body()
+    expires_at = _check_order(box, body, trade_type)
+    asked = json.dumps({**body, "trade_type": trade_type}, sort_keys=True, ensure_ascii=False)
+    return desk.open_order(
+        box,
+        NewOrder(
+            channel=CHANNEL,
+            out_trade_no=body["out_trade_no"],
+            amount_fen=body["amount"]["total"],
+            payer=body.get("payer", {}).get("openid", ""),
+            description=body["description"],
+            notify_url=body["notify_url"],
+            expires_at=expires_at,
+            asked=asked,
+            attach=body.get("attach", ""),
+        ),
+    )
+
+
+def _new_refund(box: Sandbox, body: Mapping[str, Any]) -> NewRefund:
+    number = body.get("out_trade_no", "")
+    if body.get("transaction_id"):
+        row = box.state.one(
+            "SELECT out_trade_no FROM orders WHERE transaction_id = ?", body["transaction_id"]
+        )
+        number = row["out_trade_no"] if row else ""
+    return NewRefund(
+        channel=CHANNEL,
+        out_trade_no=number,
+        out_refund_no=body["out_refund_no"],
+        refund_fen=body["amount"]["refund"],
+        total_fen=body["amount"]["total"],
+        reason=body.get("reason", ""),
+        notify_url=body.get("notify_url", ""),
+    )
+
+
+def _check_order(box: Sandbox, body: Mapping[str, Any], trade_type: str) -> float:
+    """Check a request as WeChat does; returns when it expires (2 h where not said)."""
+    if body.get("mchid") != box.keys.mchid or body.get("appid") not in box.keys.appids:
         raise ApiError(400, "APPID_MCHID_NOT_MATCH", "appid和mch_id不匹配")
     _want(_TRADE_NO.fullmatch(_text(body, "out_trade_no")), "out_trade_no")
     _want(0 < len(_text(body, "description")) <= 127, "description")
     _want(_text(body, "notify_url").startswith(("http://", "https://")), "notify_url")
     _want(len(str(body.get("attach", ""))) <= 128, "attach")
-    amount, payer = body.get("amount"), body.get("payer")
+    amount = body.get("amount")
     _want(isinstance(amount, dict) and _fen(amount.get("total")), "amount.total")
-    _want(isinstance(payer, dict) and _text(payer, "openid"), "payer.openid")
+    _check_payer(body, trade_type)
     if "time_expire" not in body:
         return box.now_s() + desk.PREPAY_LIFE_S
     expires_at = _moment(_text(body, "time_expire"))
     _want(expires_at > box.now_s(), "time_expire")
     return expires_at
+
+
+def _check_payer(body: Mapping[str, Any], trade_type: str) -> None:
+    """JSAPI names its payer, H5 says where he comes from, NATIVE does neither."""
+    payer, scene = body.get("payer"), body.get("scene_info")
+    if trade_type == "JSAPI":
+        _want(isinstance(payer, dict) and _text(payer, "openid"), "payer.openid")
+    else:
+        _want(payer is None, "payer")
+    if trade_type == "MWEB":
+        _want(isinstance(scene, dict) and _text(scene, "payer_client_ip"), "scene_info")
 
 
 def _check_refund(body: Mapping[str, Any]) -> None:

@@ -16,9 +16,9 @@ import requests
 
 from payments.channel import ChannelError, RefundRequest, StatementKind
 from payments.sandbox.keys import ensure_keys
-from payments.sandbox.notifier import REPEATS_S
 from payments.sandbox.server import running_sandbox
 from payments.sandbox.tradebill import BEIJING
+from payments.sandbox.wechat_desk import REPEATS_S
 from payments.statement import RowKind
 from payments.wechat import WeChatPay
 from payments.wechat_statement import parse_wechat_tradebill

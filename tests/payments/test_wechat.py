@@ -113,7 +113,9 @@ def test_refunds_in_parts_never_exceed_the_payment(channel, new_order, tap, webh
     assert code_of(error) == ("request_invalid", True)
     channel.refund(refund_of(order, "R3-" + order.out_trade_no, 600))
     assert channel.query(order.out_trade_no).status is TradeStatus.REFUNDED
-    assert channel.query_refund(first.out_refund_no).status is RefundStatus.SUCCESS
+    assert (
+        channel.query_refund(order.out_trade_no, first.out_refund_no).status is RefundStatus.SUCCESS
+    )
     notices = [channel.parse_notice(h, b, clock()) for h, b in webhook.wait(3)]
     refunds = {n.refund.out_refund_no: n.refund.refund_fen for n in notices if n.refund}
     assert sorted(refunds.values()) == [400, 600]
@@ -341,7 +343,7 @@ def test_a_verified_answer_about_another_order_is_not_taken(channel, new_order, 
     monkeypatch.setattr(channel._transport, "call", about_the_other)
     for ask in (
         lambda: channel.query(order.out_trade_no),
-        lambda: channel.query_refund("RG" + order.out_trade_no),
+        lambda: channel.query_refund(order.out_trade_no, "RG" + order.out_trade_no),
     ):
         with pytest.raises(ChannelError) as error:
             ask()

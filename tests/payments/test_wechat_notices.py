@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from payments import wechat_crypto
 from payments.channel import NoticeRejected
+from payments.rsa2 import sign
 from payments.sandbox.keys import read_private_key
-from payments.wechat_crypto import answer_message, encrypt, sign
+from payments.wechat_crypto import answer_message, encrypt
 
 TRANSACTION = {
     "trade_state": "SUCCESS",
