@@ -102,7 +102,11 @@ def sweep(now: datetime) -> int:
 def _ask(order: PaymentOrder, refund: Refund) -> RefundState:
     gateway = channel_for(order.channel)
     if refund.state == "processing":
-        return gateway.query_refund(order.out_trade_no, refund.out_refund_no)
+        try:
+            return gateway.query_refund(order.out_trade_no, refund.out_refund_no)
+        except ChannelError as error:
+            if error.code != "refund_not_found":
+                raise  # else it never arrived, or did not go through: again under its number
     return gateway.refund(
         RefundRequest(
             out_trade_no=order.out_trade_no,

@@ -8,7 +8,10 @@ from pathlib import Path
 from flask import Flask, Response, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
-from payments.sandbox import wechat_desk
+from payments.sandbox import alipay_desk, wechat_desk
+from payments.sandbox.alipay_desk import AlipayParty
+from payments.sandbox.alipay_gateway import alipay_blueprint
+from payments.sandbox.alipay_keys import ensure_alipay_keys
 from payments.sandbox.browser import browser_blueprint
 from payments.sandbox.control import control_blueprint
 from payments.sandbox.desk import Sandbox, SandboxSettings
@@ -67,13 +70,18 @@ def create_sandbox_app(
     state = State(directory / "state.sqlite")
     platform = Platform(keys)
     notifier = Notifier()
-    parties: dict[str, Party] = {wechat_desk.CHANNEL: WeChatParty(platform)}
+    alipay = AlipayParty(ensure_alipay_keys(directory / "keys-alipay"))
+    parties: dict[str, Party] = {
+        wechat_desk.CHANNEL: WeChatParty(platform),
+        alipay_desk.CHANNEL: alipay,
+    }
     box = Sandbox(state, keys, settings, clock, notifier.notify, parties)
     for template_id, (title, fields) in {**DEFAULT_TEMPLATES, **settings.templates}.items():
         add_template(box, template_id, title, fields)
     app = Flask(__name__)
     app.extensions["sandbox"] = (state, notifier, _InFlight(app))
     app.register_blueprint(wechat_pay_blueprint(box, platform))
+    app.register_blueprint(alipay_blueprint(box, alipay))
     app.register_blueprint(wechat_app_blueprint(box))
     app.register_blueprint(control_blueprint(box, platform, notifier))
     app.register_blueprint(pages_blueprint(box))

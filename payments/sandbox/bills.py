@@ -32,13 +32,12 @@ def publish_bill(box: Sandbox, day: str, bill_type: str, gzipped: bool) -> dict[
         rows = [row for row in rows if bool(row.refund_id) == (bill_type == "REFUND")]
     if not rows:
         raise ApiError(400, "NO_STATEMENT_EXIST", "账单文件不存在")
-    taken = box.state.take_behaviour("statement", day, _ROW_TWISTS)
     rate = f"{box.settings.fee_rate * 100:.2f}%"
-    data = write_tradebill(_twisted(rows, taken), bill_type, rate)
+    data = write_tradebill(twisted(rows, box, day), bill_type, rate)
     return {
         "hash_type": "SHA1",
         "hash_value": hashlib.sha1(data, usedforsecurity=False).hexdigest(),
-        "token": _keep(box, day, data, gzipped),
+        "token": keep_file(box, day, data, _URL_LIFE_S, gzipped=gzipped),
     }
 
 
@@ -50,8 +49,11 @@ def bill_file(box: Sandbox, token: str) -> bytes:
     return bytes(row["content"])
 
 
-def _keep(box: Sandbox, day: str, data: bytes, gzipped: bool) -> str:
-    if box.state.take_behaviour("statement", day, frozenset({"damaged"})):
+def keep_file(
+    box: Sandbox, occasion: str, data: bytes, life_s: float, *, gzipped: bool = False
+) -> str:
+    """Keep a bill's file behind a token for `life_s`; damaged where that was ordered."""
+    if box.state.take_behaviour("statement", occasion, frozenset({"damaged"})):
         data = data.replace(b"0", b"1", 1)
     token = secrets.token_urlsafe(24)
     box.state.run("DELETE FROM bills WHERE expires_at < ?", box.now_s())
@@ -59,7 +61,7 @@ def _keep(box: Sandbox, day: str, data: bytes, gzipped: bool) -> str:
         "bills",
         token=token,
         content=gzip.compress(data) if gzipped else data,
-        expires_at=box.now_s() + _URL_LIFE_S,
+        expires_at=box.now_s() + life_s,
     )
     return token
 
@@ -92,8 +94,12 @@ def _check_ready(box: Sandbox, day: date) -> None:
         raise ApiError(400, "STATEMENT_CREATING", "账单生成中")
 
 
-def _twisted(rows: list[BillRow], taken: tuple[str, dict[str, Any]] | None) -> list[BillRow]:
-    """A statement that differs from what happened; its totals then fit its own rows."""
+def twisted(rows: list[BillRow], box: Sandbox, occasion: str) -> list[BillRow]:
+    """A statement that differs from what happened, to order; its totals then fit its own rows.
+
+    An occasion is a day, with the channel in front where it is not WeChat's: alipay:2026-01-31.
+    """
+    taken = box.state.take_behaviour("statement", occasion, _ROW_TWISTS)
     if taken is None:
         return rows
     mode, params = taken

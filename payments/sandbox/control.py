@@ -18,11 +18,11 @@ _SPOILT = {"forged_signature", "wrong_serial", "probe", "stale"}
 BEHAVIOURS: dict[str, set[str]] = {
     "payment_notice": _SPOILT
     | {"late", "twice", "out_of_order", "never", "wrong_amount", "wrong_mchid", "wrong_appid"}
-    | {"wrong_currency", "wrong_key", "malformed", "unsigned"},
+    | {"wrong_currency", "wrong_key", "malformed", "unsigned", "sha1"},
     "refund_notice": _SPOILT
     | {"late", "twice", "out_of_order", "never", "wrong_amount", "wrong_mchid", "wrong_key"}
     | {"malformed", "unsigned"},
-    "answer": _SPOILT | {"unsigned", "error", "error_after", "slow", "slow_after"},
+    "answer": _SPOILT | {"unsigned", "error", "error_after", "slow", "slow_after", "http_error"},
     "payment": {"wrong_amount"},
     "refund": {"processing", "abnormal", "closed", "not_enough"},
     "statement": {

@@ -116,6 +116,19 @@ def open_order(box: Sandbox, new: NewOrder) -> Row:
     return find_order(box, new.channel, new.out_trade_no)
 
 
+def name_transaction(box: Sandbox, order: Row) -> str:
+    """The payment's number, given already while it waits to be paid (Alipay, UnionPay)."""
+    if order["transaction_id"]:
+        return str(order["transaction_id"])
+    number = box.parties[order["channel"]].transaction_no(box, box.now_s())
+    box.state.run(
+        "UPDATE orders SET transaction_id = ? WHERE out_trade_no = ?",
+        number,
+        order["out_trade_no"],
+    )
+    return number
+
+
 def _prepay_id(box: Sandbox) -> str:
     return f"wx{box.clock().astimezone(BEIJING):%d%H%M%S}{secrets.token_hex(13)}"
 
@@ -164,7 +177,7 @@ def pay_order(
         box.state.run(
             "UPDATE orders SET state = 'SUCCESS', transaction_id = ?, paid_at = ?, fee_fen = ?,"
             " total_fen = ? WHERE prepay_id = ?",
-            box.parties[order["channel"]].transaction_no(box, moment),
+            order["transaction_id"] or box.parties[order["channel"]].transaction_no(box, moment),
             moment,
             fee_of(total, box.settings.fee_rate),
             total,

@@ -8,9 +8,11 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,6 +25,7 @@ from payments.wechat_crypto import certificate_serial
 # Fixed and wide, so that a test or a demo may run on any clock.
 _VALID_FROM, _VALID_TO = datetime(2020, 1, 1, tzinfo=UTC), datetime(2040, 1, 1, tzinfo=UTC)
 _KEY_BITS = 2048
+VALUES = "sandbox.json"
 
 
 @dataclass(frozen=True)
@@ -78,43 +81,48 @@ class SandboxKeys:
 
 
 def ensure_keys(directory: Path | str) -> SandboxKeys:
-    """Return the keys in `directory`, making them if there are none; two processes may race.
+    """Return WeChat Pay's keys in `directory`, making them if there are none. OSError."""
+    target = Path(directory)
+    return SandboxKeys(directory=target, **ensure_set(target, _write_all))
+
+
+def ensure_set(target: Path, write: Callable[[Path], None]) -> dict[str, Any]:
+    """The values in a set of keys, made by `write` if there is none; two processes may race.
 
     The set appears at once by a rename, so nobody ever reads half of it. OSError if the place
     cannot be written.
     """
-    target = Path(directory)
-    if not (target / "sandbox.json").exists():
-        _make(target)
-    values = json.loads((target / "sandbox.json").read_text("utf-8"))
-    return SandboxKeys(directory=target, **values)
+    if not (target / VALUES).exists():
+        _make(target, write)
+    values: dict[str, Any] = json.loads((target / VALUES).read_text("utf-8"))
+    return values
 
 
-def _make(target: Path) -> None:
+def _make(target: Path, write: Callable[[Path], None]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=".keys-", dir=target.parent))
     try:
-        _write_all(fresh)
+        write(fresh)
         if target.is_dir() and not any(target.iterdir()):
             target.rmdir()
         os.rename(fresh, target)
     except OSError:
-        if not (target / "sandbox.json").exists():
+        if not (target / VALUES).exists():
             raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _write_all(directory: Path) -> None:
-    merchant, platform, public = (_new_key() for _ in range(3))
+    merchant, platform, public = (new_key() for _ in range(3))
     merchant_cert = self_signed(merchant, "沙箱供热公司")
     platform_cert = self_signed(platform, "Tenpay.com Root CA (sandbox)")
-    _write(directory / "apiclient_key.pem", private_pem(merchant))
-    _write(directory / "apiclient_cert.pem", _cert_pem(merchant_cert))
-    _write(directory / "platform_key.pem", private_pem(platform))
-    _write(directory / "platform_cert.pem", _cert_pem(platform_cert))
-    _write(directory / "pub_key_private.pem", private_pem(public))
-    _write(directory / "pub_key.pem", public_pem(public))
+    write_file(directory / "apiclient_key.pem", private_pem(merchant))
+    write_file(directory / "apiclient_cert.pem", _cert_pem(merchant_cert))
+    write_file(directory / "platform_key.pem", private_pem(platform))
+    write_file(directory / "platform_cert.pem", _cert_pem(platform_cert))
+    write_file(directory / "pub_key_private.pem", private_pem(public))
+    write_file(directory / "pub_key.pem", public_pem(public))
     values = {
         "mchid": "1900000109",
         "appid": "wx8888888888888888",
@@ -124,7 +132,7 @@ def _write_all(directory: Path) -> None:
         "platform_serial": certificate_serial(platform_cert),
         "public_key_id": f"PUB_KEY_ID_0{secrets.randbelow(10**31):031d}",
     }
-    _write(directory / "sandbox.json", json.dumps(values, indent=2).encode())
+    write_values(directory, values)
 
 
 def self_signed(key: rsa.RSAPrivateKey, name: str) -> x509.Certificate:
@@ -158,7 +166,13 @@ def public_pem(key: rsa.RSAPrivateKey) -> bytes:
     )
 
 
-def _new_key() -> rsa.RSAPrivateKey:
+def write_values(directory: Path, values: Mapping[str, str]) -> None:
+    """Keep a set's plain values beside its files."""
+    write_file(directory / VALUES, json.dumps(values, indent=2).encode())
+
+
+def new_key() -> rsa.RSAPrivateKey:
+    """A fresh key of 2048 bits."""
     return rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
 
 
@@ -166,7 +180,8 @@ def _cert_pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file only its owner can read; FileExistsError where it is there."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)

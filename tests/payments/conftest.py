@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import requests
 
-from payments.channel import OrderRequest
+from payments.alipay import Alipay, AlipayConfig
+from payments.channel import OrderRequest, PayWay
+from payments.sandbox.alipay_keys import AlipayKeys, ensure_alipay_keys
 from payments.sandbox.desk import SandboxSettings
 from payments.sandbox.keys import SandboxKeys
 from payments.sandbox.server import RunningSandbox, running_sandbox
@@ -35,6 +37,7 @@ class Webhook:
     url: str = ""
     received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
+    reply: bytes = b""
     arrived: threading.Condition = field(default_factory=threading.Condition)
 
     def wait(self, count: int, seconds: float = 5.0) -> list[tuple[dict[str, str], bytes]]:
@@ -56,9 +59,10 @@ def webhook() -> Iterator[Webhook]:
                 hook.received.append((dict(self.headers), body))
                 status = hook.answers.pop(0) if hook.answers else 204
                 hook.arrived.notify_all()
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
+            self.send_response(200 if hook.reply and status == 204 else status)
+            self.send_header("Content-Length", str(len(hook.reply)))
             self.end_headers()
+            self.wfile.write(hook.reply)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -164,3 +168,58 @@ def tap(sandbox: RunningSandbox) -> Callable[..., requests.Response]:
         return requests.post(url, json={**fields, **more}, timeout=5)
 
     return pay
+
+
+@pytest.fixture
+def alipay_keys(sandbox) -> AlipayKeys:
+    return ensure_alipay_keys(sandbox.keys.directory.parent / "keys-alipay")
+
+
+def alipay_config(keys: AlipayKeys, url: str) -> AlipayConfig:
+    return AlipayConfig(
+        app_id=keys.app_id,
+        seller_id=keys.seller_id,
+        private_key=keys.app_key_path.read_bytes(),
+        alipay_public_key=keys.alipay_public_path.read_bytes(),
+        gateway_url=f"{url}/gateway.do",
+    )
+
+
+@pytest.fixture
+def alipay_settings(sandbox: RunningSandbox, alipay_keys: AlipayKeys) -> AlipayConfig:
+    return alipay_config(alipay_keys, sandbox.url)
+
+
+@pytest.fixture
+def alipay(sandbox, alipay_keys, clock):
+    channel = Alipay(alipay_config(alipay_keys, sandbox.url), clock)
+    yield channel
+    channel.close_connections()
+
+
+@pytest.fixture
+def order(webhook, clock):
+    webhook.reply = b"success"
+
+    def make(amount_fen: int = 123_45, way: PayWay = PayWay.MINI, **more) -> OrderRequest:
+        values = {
+            "out_trade_no": f"NA{time.time_ns()}",
+            "amount_fen": amount_fen,
+            "description": "2026-2027采暖季热费/水费",
+            "payer_id": "2088101117955611" if way is PayWay.MINI else "",
+            "notify_url": webhook.url,
+            "expires_at": datetime.fromtimestamp(clock().timestamp() + 1800, UTC),
+            "way": way,
+        }
+        return OrderRequest(**(values | more))
+
+    return make
+
+
+@pytest.fixture
+def pay(sandbox):
+    def tap(number: str) -> requests.Response:
+        url = sandbox.url + "/sandbox/alipay/pay"
+        return requests.post(url, json={"out_trade_no": number}, timeout=5)
+
+    return tap
