@@ -181,6 +181,26 @@ SETTINGS: tuple[Setting, ...] = (
     S("NUAN_DTU_HOST", str, "0.0.0.0", "address the collector listens on for DTUs"),
     S("NUAN_DTU_PORT", int, 0, "port DTUs dial (buses named dtu://<id>); 0: none"),
     S(
+        "NUAN_CONCENTRATOR_HOST",
+        str,
+        "0.0.0.0",
+        "address the collector listens on for concentrators (Q/GDW 376.1)",
+    ),
+    S(
+        "NUAN_CONCENTRATOR_PORT",
+        int,
+        0,
+        "port concentrators dial (buses named concentrator://<a1>-<a2>); 0: none",
+    ),
+    S("NUAN_CONCENTRATOR_TIMEOUT_S", int, 10, "seconds a concentrator is given for a frame"),
+    S(
+        "NUAN_CONCENTRATOR_PASSWORD",
+        str,
+        "",
+        "PW of what concentrators are told to do, 32 hexadecimal digits (2005: 4); empty: zeros",
+        secret=True,
+    ),
+    S(
         "NUAN_SPOOL_MB",
         int,
         256,

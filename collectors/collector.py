@@ -23,11 +23,12 @@ from backend.base.clock import Clock
 from backend.base.db import db
 from backend.metering import bus_states
 from backend.metering.bus_states import Heard
+from collectors.concentrators import SCHEME, Concentrators, ConcentratorSettings
 from collectors.dialects.dlt645 import credentials_of
 from collectors.dtus import Dtus
 from collectors.orders import Orders
 from collectors.reading import PUSH_SCHEME, Asked, Outcome, read_all, store
-from collectors.session import Session
+from collectors.session import Conversation, Session
 from collectors.spool import Spool
 from collectors.storing import Storing
 
@@ -47,7 +48,7 @@ class Collector:
         self.app, self.clock, self.timeout_s = app, clock, timeout_s
         self.scheduler = AsyncIOScheduler(timezone="UTC")
         self.outcomes: asyncio.Queue[tuple[int, datetime, Outcome]] = asyncio.Queue(QUEUE_LIMIT)
-        self.sessions: dict[int, tuple[str, Session]] = {}
+        self.sessions: dict[int, tuple[str, Conversation]] = {}
         self.meters: dict[int, list[Asked]] = {}
         self.reading: set[int] = set()  # buses in the middle of a cycle
         self.storing = Storing(self._store, spool)
@@ -61,11 +62,21 @@ class Collector:
             meters_of=lambda bus_id: self.meters.get(bus_id, []),
             answer_s=timeout_s + 1,
         )
+        self.concentrators = Concentrators(
+            ConcentratorSettings.of(settings),
+            clock=clock,
+            put=self.storing.put,
+            outcomes=self.outcomes,
+            meters_of=lambda bus_id: self.meters.get(bus_id, []),
+            meter_s=timeout_s,
+            credentials=self.credentials,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read and store until told to stop; what is waiting is stored before the end."""
         await self._reload()
         await self.dtus.start()
+        await self.concentrators.start()
         self.scheduler.add_job(self._reload, "interval", seconds=RELOAD_S, max_instances=1)
         self.scheduler.start()
         storer = asyncio.gather(self._store_all(), self.storing.drain())
@@ -83,6 +94,7 @@ class Collector:
         for _, session in self.sessions.values():
             await session.close()
         await self.dtus.stop()
+        await self.concentrators.stop()
 
     async def _reload(self) -> None:
         """Take up new buses and meters, and drop those that are gone."""
@@ -103,13 +115,10 @@ class Collector:
         if bus_id in self.sessions:
             await self._drop(bus_id)
         try:
-            wire = self.dtus.link(bus_id, link)
+            session = self._session(bus_id, link)
         except ValueError as error:
             log.error("bus left out", extra={"bus": bus_id, "why": str(error)})
             return
-        session = Session(
-            wire, clock=self.clock, timeout_s=self.timeout_s, credentials=self.credentials
-        )
         self.sessions[bus_id] = (link, session)
         self.scheduler.add_job(
             self._read_bus,
@@ -122,6 +131,15 @@ class Collector:
             misfire_grace_time=every_s,
             jitter=min(every_s // 10, 5),
             next_run_time=self.clock.now(),
+        )
+
+    def _session(self, bus_id: int, link: str) -> Conversation:
+        """What speaks with a bus's meters. Raises ValueError for a link that is none."""
+        if link.startswith(SCHEME):
+            return self.concentrators.session(bus_id, link)
+        wire = self.dtus.link(bus_id, link)
+        return Session(
+            wire, clock=self.clock, timeout_s=self.timeout_s, credentials=self.credentials
         )
 
     async def _drop(self, bus_id: int) -> None:
@@ -150,7 +168,7 @@ class Collector:
         await self.outcomes.put((bus_id, self.clock.now(), outcome))
         WAITING.set(self.outcomes.qsize())
 
-    async def _cycle(self, bus_id: int, session: Session) -> Outcome:
+    async def _cycle(self, bus_id: int, session: Conversation) -> Outcome:
         """Ask all meters of a bus; how long that took says whether its plan leaves the time."""
         elapsed = asyncio.get_running_loop().time
         began = elapsed()

@@ -205,16 +205,18 @@ def _is_answer(item: Item, unit: Unit) -> bool:
     return all(item.values.get(name) == value for name, value in (values or {}).items())
 
 
-def stored_read(target: Target, item: Item, raw: bytes, now: datetime) -> Read | None:
+def stored_read(
+    target: Target, item: Item, raw: bytes, now: datetime, *, fresh: timedelta = FRESH
+) -> Read | None:
     """The reading in a data unit: at the moment the terminal read it, or at its freeze; None
-    where it has no register, or one too old or too new to be believed as a current one."""
+    where it has no register, or one that is ahead of us or older than `fresh`."""
     values = item.values or {}
     energy = energy_wh(values)
     read_at = utc(values.get("reading_time"))
     if energy is None or read_at is None or read_at > now + AHEAD:
         return None
     frozen_at = target.freeze.at if target.freeze else None
-    if frozen_at is None and read_at < now - FRESH:
+    if (frozen_at is None and read_at < now - fresh) or (frozen_at and frozen_at > now):
         return None
     return Read(target, {"energy_wh": energy}, raw, read_at, frozen_at=frozen_at)
 

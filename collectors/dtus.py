@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,9 +10,9 @@ from datetime import datetime
 from prometheus_client import Counter
 
 from backend.base.clock import Clock
-from backend.metering.refused import Refusal
+from collectors.dialling import Queue, Refusals, listen
 from collectors.links import Link, link_of
-from collectors.links.dtu import PUSH, Allowance, DtuListener, Unasked
+from collectors.links.dtu import PUSH, DtuListener, Unasked
 from collectors.reading import Asked, Outcome
 from collectors.unasked import Heard, NotBelieved, believe, messages
 
@@ -21,14 +20,6 @@ log = logging.getLogger("nuan.dtu")
 
 UNASKED = Counter("nuan_dtu_unasked_total", "What DTUs and strangers sent unasked", ["outcome"])
 SCHEME = "dtu://"
-NOBODY = 0  # the bus of what is no bus's
-KEPT, KEPT_PER_S = 100, 0.2  # refusals kept and logged; the rest is counted
-
-Queue = asyncio.Queue[tuple[int, datetime, Outcome]]
-
-
-class NoDtus(Exception):
-    """No DTU can dial in; the message says why, in one line."""
 
 
 class Dtus:
@@ -50,18 +41,14 @@ class Dtus:
     ):
         self.listener = DtuListener(host=host, port=port, on_unasked=self._take, answer_s=answer_s)
         self._is_on = port != 0
-        self._clock, self._outcomes, self._meters_of = clock, outcomes, meters_of
+        self._clock, self._meters_of = clock, meters_of
         self._buses: dict[str, int] = {}
-        self._kept = Allowance(KEPT, KEPT_PER_S)
+        self._refusals = Refusals(UNASKED, log, clock, outcomes)
 
     async def start(self) -> None:
-        """Listen, unless the port is 0. Raises NoDtus where it is taken."""
+        """Listen, unless the port is 0. Raises CannotListen where it is taken."""
         if self._is_on:
-            try:
-                await self.listener.start()
-            except OSError as error:
-                raise NoDtus(error.strerror or str(error)) from error
-            log.info("DTUs may dial in", extra={"port": self.listener.port})
+            await listen(self.listener, "DTUs", "NUAN_DTU_PORT", log)
 
     async def stop(self) -> None:
         """Hang up on all."""
@@ -87,23 +74,9 @@ class Dtus:
             outcome = understand(unasked.raw, self._meters_of(bus_id), now)
             if outcome.readings:
                 UNASKED.labels("read").inc(len(outcome.readings))
-                self._put(bus_id, now, outcome)
+                self._refusals.put(bus_id, now, outcome)
                 return
-        UNASKED.labels(unasked.code).inc()
-        if self._kept.take(""):
-            log.warning(
-                "refused from a DTU",
-                extra={"code": unasked.code, "why": unasked.detail, "raw": unasked.raw.hex()},
-            )
-            refusal = Refusal(bus_id, unasked.code, unasked.detail, unasked.raw, now)
-            self._put(NOBODY, now, Outcome(refused=[refusal]))
-
-    def _put(self, bus_id: int, now: datetime, outcome: Outcome) -> None:
-        """Nobody waits for these, so where the database is far behind they are let go."""
-        try:
-            self._outcomes.put_nowait((bus_id, now, outcome))
-        except asyncio.QueueFull:
-            UNASKED.labels("lost").inc()
+        self._refusals.refuse(unasked, bus_id)
 
 
 def understand(raw: bytes, meters: Sequence[Asked], now: datetime) -> Outcome:

@@ -12,7 +12,7 @@ from backend.base.command import application
 from backend.commands import fail
 from backend.config import Settings
 from collectors.collector import Collector
-from collectors.dtus import NoDtus
+from collectors.dialling import CannotListen
 from collectors.pushing import NoPushes, pushing
 from collectors.schedule import run
 from collectors.spool import Spool, SpoolInUse
@@ -35,8 +35,8 @@ def collect() -> None:
             asyncio.run(_until_told(collector, settings))
         except NoPushes as error:
             fail(f"pushes cannot be taken: {error}")
-        except NoDtus as error:
-            fail(f"DTUs cannot dial in: {error}: stop what uses the port, or set NUAN_DTU_PORT")
+        except CannotListen as error:
+            fail(str(error))
         spool.close()
 
 

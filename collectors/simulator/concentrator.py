@@ -41,7 +41,7 @@ from collectors.frames.qgdw3761_tables import (
 )
 from collectors.simulator.bus import Clock, SimulatedBus
 from collectors.simulator.dialler import Call, Dialler
-from collectors.simulator.faults import AnyFault, FaultPlan, Occasion
+from collectors.simulator.faults import DtuFault, Fault, FaultPlan, Occasion
 from collectors.simulator.terminal_store import Store
 from collectors.simulator.times import LOCAL
 
@@ -88,7 +88,7 @@ class SimulatedConcentrator(Dialler):
         version: int = V2009,
         password: bytes | None = None,
         clock_ahead: timedelta = timedelta(0),
-        faults: Sequence[AnyFault] = (),
+        faults: Sequence[Fault | DtuFault | None] = (),
     ):
         super().__init__(host, port, heartbeat_s=heartbeat_s, redial_s=redial_s)
         a1, _, a2 = address.partition("-")

@@ -6,7 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import Any
 
-from collectors.simulator.faults import EFFECTS, Act, AnyFault, Occasion
+from collectors.simulator.faults import EFFECTS, Act, DtuFault, Fault, Occasion
 
 LAST_REDIAL_S = 5.0
 
@@ -100,7 +100,7 @@ class Call(asyncio.Protocol):
         if self._transport is not None and data:
             self._transport.write(data)
 
-    def reply(self, occasion: Occasion, fault: AnyFault) -> None:
+    def reply(self, occasion: Occasion, fault: Fault | DtuFault | None) -> None:
         """Send an answer, in the way the fault says."""
         loop = asyncio.get_running_loop()
         for delay_s, piece in EFFECTS[fault](occasion):
