@@ -46,7 +46,6 @@ from collectors.simulator.terminal_store import Store
 from collectors.simulator.times import LOCAL
 
 REPEAT_S: Final = 1.0  # until an upload is confirmed
-REPEATS: Final = 3
 METER_S: Final = 0.25  # what a meter on a port is given to answer a forwarded frame
 
 LINK_STATE: Final = 0x0B  # function code of what confirms logins and heartbeats
@@ -69,6 +68,7 @@ class SimulatedConcentrator(Dialler):
     login_s         waited between dialling and logging in
     frame_size      bytes of data units in a frame of an answer
     password        PW it wants in orders; None takes any
+    repeats         how often an upload is sent that nobody confirms
     faults          what befalls its answers, in turn; None is no fault
     clock_ahead     by how much its own clock is wrong, until it is set
     """
@@ -88,6 +88,7 @@ class SimulatedConcentrator(Dialler):
         version: int = V2009,
         password: bytes | None = None,
         clock_ahead: timedelta = timedelta(0),
+        repeats: int = 3,
         faults: Sequence[Fault | DtuFault | None] = (),
     ):
         super().__init__(host, port, heartbeat_s=heartbeat_s, redial_s=redial_s)
@@ -95,11 +96,12 @@ class SimulatedConcentrator(Dialler):
         self.name, self.address, self.version = address, Address(a1, int(a2)), version
         self.buses, self.clock = dict(buses), clock
         self.login_s, self.frame_size, self.password = login_s, frame_size, password
-        self.clock_ahead = clock_ahead
+        self.clock_ahead, self.repeats = clock_ahead, repeats
         self.store = Store(self.buses)
         self.events: list[tuple[int, bytes]] = []  # important ones: ERC and record
         self.counts: Counter[str] = Counter()  # requests by AFN and what they came to
         self.faults = FaultPlan(faults)
+        self.is_logged_in = False
         self._number = 0
         self._unconfirmed: dict[int, asyncio.Task[None]] = {}
 
@@ -111,9 +113,9 @@ class SimulatedConcentrator(Dialler):
             task.cancel()
         await super().stop()
 
-    def now(self) -> datetime:
-        """The terminal's wall time (Asia/Shanghai, naive)."""
-        return (self.clock.now() + self.clock_ahead).astimezone(LOCAL).replace(tzinfo=None)
+    def wall(self, at: datetime) -> datetime:
+        """The terminal's own wall time (Asia/Shanghai, naive) at a moment."""
+        return (at + self.clock_ahead).astimezone(LOCAL).replace(tzinfo=None)
 
     def link_frame(self, function: int) -> bytes:
         """LOGIN, LOGOUT or HEARTBEAT under a number of its own; the first after a STRANGER fault
@@ -123,6 +125,10 @@ class SimulatedConcentrator(Dialler):
             return frame
         self.is_stranger = False
         return _readdressed(frame)
+
+    def closed(self, call: Call) -> None:
+        self.is_logged_in = self.is_logged_in and not call.is_current
+        super().closed(call)
 
     def log_out(self) -> None:
         """Say goodbye; the master hangs up."""
@@ -137,10 +143,11 @@ class SimulatedConcentrator(Dialler):
     def upload(self, points: Sequence[int], on: date | None = None) -> None:
         """Send points' current registers by itself, or those frozen at the end of the day `on`;
         again every REPEAT_S until the master confirms."""
+        at = self.clock.now()
         if on is None:
-            afn, units = CLASS_1, self.store.current(points, self.clock.now(), self.now())
+            afn, units = CLASS_1, self.store.current(points, at, self.wall(at))
         else:
-            afn, units = CLASS_2, [self.store.frozen_day(p, on, self.clock.now()) for p in points]
+            afn, units = CLASS_2, [self.store.frozen_day(p, on, at) for p in points]
         self._send_until_confirmed(afn, units)
 
     def report_event(self, code: int, record: bytes) -> None:
@@ -158,7 +165,7 @@ class SimulatedConcentrator(Dialler):
         self._unconfirmed[number] = asyncio.create_task(self._repeat(frame))
 
     async def _repeat(self, frame: bytes) -> None:
-        for _ in range(REPEATS):
+        for _ in range(self.repeats):
             self.counts["uploads_sent"] += 1
             self.send(frame)
             await asyncio.sleep(REPEAT_S)
@@ -167,6 +174,7 @@ class SimulatedConcentrator(Dialler):
         """The master has confirmed what was sent under that number."""
         self.counts["confirmed"] += 1
         if message.control & 0x0F == LINK_STATE:
+            self.is_logged_in = True
             return  # a login or heartbeat, which count their frames with the uploads
         if task := self._unconfirmed.pop(message.number, None):
             self.counts["uploads_confirmed"] += 1
@@ -218,9 +226,9 @@ class SimulatedConcentrator(Dialler):
         if (afn, item.fn) == (CLASS_1, 1):
             return [(0, 1, VERSION)]
         if (afn, item.fn) == (CLASS_1, 2):
-            return [(0, 2, {"clock": self.now()})]
+            return [(0, 2, {"clock": self.wall(at)})]
         if (afn, item.fn) == (CLASS_1, 129):
-            return self.store.current([item.pn], at, self.now())
+            return self.store.current([item.pn], at, self.wall(at))
         if (afn, item.fn) == (CLASS_2, 161):
             return [self.store.frozen_day(item.pn, values["freeze_day"], at)]
         if (afn, item.fn) == (CLASS_2, 177):

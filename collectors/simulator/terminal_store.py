@@ -14,7 +14,7 @@ from collectors.simulator.times import LOCAL
 
 DAYS, MONTHS = 31, 12
 # Protocols of the archive (F10) that the terminal itself reads; 32 is CJ/T 188.
-PROTOCOLS: Final = {1: "dlt645_1997", 30: "dlt645", 32: "cjt188"}
+PROTOCOLS: Final = {1: "dlt645_1997", 30: "dlt645_2007", 32: "cjt188"}
 CJT188, ELECTRICITY = 32, 0x40
 TARIFFS: Final = 4
 

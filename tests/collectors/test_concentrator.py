@@ -10,6 +10,7 @@ import pytest
 from collectors.concentrator_session import POINTS, ConcentratorSession
 from collectors.dialects import Freeze, Point, Target, supply_is_open
 from collectors.frames import qgdw3761
+from collectors.frames.dlt645_message import Credentials
 from collectors.frames.qgdw3761_encode import HEARTBEAT, LOGIN, Address, encode_link
 from collectors.frames.qgdw3761_tables import CLASS_1
 from collectors.links.concentrator import (
@@ -25,8 +26,9 @@ from collectors.links.link import LinkDown
 from collectors.session import Failed, Read
 from collectors.simulator.bus import SimulatedBus
 from collectors.simulator.concentrator import SimulatedConcentrator
+from collectors.simulator.dlt645_meter import Dlt645Meter
 from collectors.simulator.faults import DtuFault, Fault
-from collectors.simulator.meters import CjtHeatMeter, CjtUtilityMeter
+from collectors.simulator.meters import CjtHeatMeter
 from collectors.terminal import Terminal
 from tests.collectors.conftest import HEAT, HEAT_VALUES, NOON
 
@@ -37,24 +39,24 @@ HEAT_TARGET = Target("cjt188", HEAT, point=Point(900, port=3))
 
 
 def address(n):
-    return f"4001{n:010d}"
+    return f"{n:012d}"
 
 
 def energy(n, at):
-    """The register of meter n: n MWh, and 600 Wh an hour since the epoch."""
-    return {"energy_wh": n * 1_000_000 + (at - EPOCH) // timedelta(minutes=15) * 150}
+    """The register of meter n: n MWh, and 200 Wh each quarter of an hour since the epoch."""
+    return {"energy_wh": n * 1_000_000 + (at - EPOCH) // timedelta(minutes=15) * 200}
 
 
 def power(n, **options):
     """The target of meter n, a point of the concentrator's."""
-    return Target("cjt188", address(n), meter_type=0x40, point=Point(n, PORT), **options)
+    return Target("dlt645_2007", address(n), meter_type=0x40, point=Point(n, PORT), **options)
 
 
 def archived(n):
     return {
-        "index": n, "point": n, "port_rate": 0x60 | PORT, "protocol": 32,
-        "address": address(n)[2:], "password": "000000000000", "tariffs": 4,
-        "digits": int(address(n)[:2], 16), "collector": "0" * 12, "user_class": 0x40,
+        "index": n, "point": n, "port_rate": 0x60 | PORT, "protocol": 30, "address": address(n),
+        "password": "000000000000", "tariffs": 4, "digits": 0x09, "collector": "0" * 12,
+        "user_class": 0,
     }  # fmt: skip
 
 
@@ -72,8 +74,7 @@ class Site:
 
     def buses(self):
         meters = [
-            CjtUtilityMeter("electricity", address(n), lambda at, n=n: energy(n, at))
-            for n in range(1, self.count + 1)
+            Dlt645Meter(address(n), lambda at, n=n: energy(n, at)) for n in range(1, self.count + 1)
         ]
         heat = [CjtHeatMeter(HEAT, lambda now: HEAT_VALUES, has_valve=True)]
         return {
@@ -207,8 +208,13 @@ async def test_a_freeze_the_concentrator_missed_is_asked_of_the_meter(site):
     day = Freeze("day", date(2024, 11, 30))
     terminal.store.missed.add((1, date(2024, 11, 29)))
     read = await site.session.read(power(1, freeze=day))
-    assert terminal.counts["afn_0D"] == 1
-    # This meter's protocol keeps no days: it is said, and nothing is made up.
+    assert (terminal.counts["afn_0D"], terminal.counts["afn_10"]) == (1, 2)
+    assert (read.values["energy_wh"], read.frozen_at) == (energy(1, day.at)["energy_wh"], day.at)
+
+
+async def test_a_freeze_nobody_has_is_said_to_be_none(site):
+    await site.dial()
+    read = await site.session.read(power(1, freeze=Freeze("day", date(2024, 5, 1))))
     assert isinstance(read, Failed) and read.reason == "no_freeze"
 
 
@@ -217,7 +223,7 @@ async def test_an_old_register_is_no_current_one_and_the_meter_is_asked_instead(
     read = await site.session.read(power(1))
     assert read.values["energy_wh"] == energy(1, NOON)["energy_wh"]
     assert (terminal.counts["afn_0C"], terminal.counts["afn_10"]) == (1, 1)
-    assert read.raw[1] == 0x40  # the meter's own frame
+    assert read.raw[7:9] == b"\x68\x91"  # the meter's own frame
 
 
 async def test_a_meter_that_is_not_in_the_archive_is_asked_through_it(site):
@@ -230,7 +236,7 @@ async def test_a_meter_that_is_not_in_the_archive_is_asked_through_it(site):
 
 async def test_a_meter_that_hangs_nowhere_is_silent_and_said_to_be(site):
     await site.dial()
-    result = await site.session.read(Target("cjt188", address(77), point=Point(77, PORT)))
+    result = await site.session.read(Target("dlt645_2007", address(77), point=Point(77, PORT)))
     assert (result.reason, result.raw) == ("silent", b"")
 
 
@@ -253,6 +259,23 @@ async def test_a_valve_is_ordered_through_the_concentrator_and_seen_closed(site)
     answer = await site.session.order_supply(HEAT_TARGET, is_open=False, not_after=later)
     assert isinstance(answer, Read)
     seen = await site.session.read(replace(HEAT_TARGET, with_supply=True))
+    assert supply_is_open(seen) is False
+
+
+async def test_a_relay_is_ordered_through_the_concentrator_and_seen_open(site):
+    terminal = await site.dial()
+    site.session = ConcentratorSession(
+        site.session.terminal,
+        clock=site.clock,
+        meter_s=1,
+        credentials=Credentials("02", "123456"),
+    )
+    later = NOON + timedelta(minutes=5)
+    answer = await site.session.order_supply(power(2), is_open=False, not_after=later)
+    assert isinstance(answer, Read)
+    meter = terminal.buses[PORT].meter(address(2))
+    assert (meter.is_relay_closed, meter.relay_orders) == (False, 1)
+    seen = await site.session.read(power(2, with_supply=True))
     assert supply_is_open(seen) is False
 
 
