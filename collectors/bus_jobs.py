@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from backend.base.clock import Clock
-from backend.metering import bus_jobs
+from backend.metering import bus_jobs, meter_notes
 from backend.metering.bus_jobs import Job
+from collectors.bus_clocks import clock as check_clocks
+from collectors.bus_clocks import drifts_of
 from collectors.bus_search import search
 from collectors.jobs import Handler, JobEnded, JobFailed, OutOfTime, Report
 from collectors.reading import Asked
@@ -24,7 +27,16 @@ log = logging.getLogger("nuan.bus_jobs")
 
 REPORT_EVERY_S = 1.0  # reports in between are kept back, whatever number of steps a second
 
-HANDLERS: Final[dict[str, Handler]] = {"search": search}
+HANDLERS: Final[dict[str, Handler]] = {"search": search, "clock": check_clocks}
+
+
+def _keep_clocks(result: Mapping[str, Any], now: datetime) -> None:
+    drifts = drifts_of(result)
+    meter_notes.keep_clocks((meter_id, drift, now) for meter_id, drift in drifts)
+
+
+# What a job's result means to the archive, kept in the transaction that ends the job.
+_KEEPERS: Final[dict[str, Callable[[Mapping[str, Any], datetime], None]]] = {"clock": _keep_clocks}
 
 
 class _Reporting:
@@ -78,8 +90,14 @@ async def carry_out(
     except Exception:
         log.exception("a bus job failed", extra={"job": job.job_id, "kind": job.kind})
         error = "internal"
-    await storing(lambda: bus_jobs.settle(job, result, error or None, clock.now()))
+    await storing(lambda: _settle(job, result, error or None, clock.now()))
     log.info("bus job over", extra={"job": job.job_id, "kind": job.kind, "error": error})
+
+
+def _settle(job: Job, result: dict[str, Any] | None, error: str | None, now: datetime) -> None:
+    keep = _KEEPERS.get(job.kind)
+    if bus_jobs.settle(job, result, error, now) and keep and result:
+        keep(result, now)
 
 
 async def _handle(

@@ -177,7 +177,8 @@ class Session:
     timeout_s    how long to wait for the first byte of an answer, and at most for a whole one
     idle_s       how long a pause ends an answer that has begun badly
     retries      further attempts after one that failed
-    credentials  who orders DL/T 645 relays; None: such an order is refused before it is sent
+    credentials  who writes to DL/T 645 meters and orders their relays; None: such an order is
+                 refused before it is sent
     """
 
     def __init__(
@@ -194,7 +195,7 @@ class Session:
         self.counts: Counter[str] = Counter()
         self._clock = clock
         self._timeout_s, self._idle_s, self._retries = timeout_s, idle_s, retries
-        self._credentials = credentials
+        self.credentials = credentials
         self._memory: Memory = {}
         self._turn = asyncio.Lock()
 
@@ -227,7 +228,7 @@ class Session:
         try:
             dialect = dialect_for(target, self._memory)
             steps = dialect.supply_steps(
-                target, is_open=is_open, until=not_after, credentials=self._credentials
+                target, is_open=is_open, until=not_after, credentials=self.credentials
             )
         except ValueError as error:
             return self._unable(target, error)

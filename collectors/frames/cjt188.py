@@ -13,16 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from collectors.frames import cjt188_payload as payloads
 from collectors.frames.bcd import checksum
 from collectors.frames.cjt188_payload import Reading, Value
 from collectors.frames.cjt188_profiles import (
+    CLOCK,
     DEFAULT,
     DI_ADDRESS,
     DI_CLOCK,
     DI_CURRENT,
+    DI_SET_CLOCK,
     DI_VALVE,
     Layout,
     Profile,
@@ -39,6 +42,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_answer",
+    "encode_clock",
     "encode_read",
     "encode_read_address",
     "encode_refusal",
@@ -270,6 +274,20 @@ def encode_valve(
     order = VALVE_OPEN if is_open else VALVE_CLOSE
     data = _di_bytes(DI_VALVE, profile.di_high_first) + bytes((serial, order))
     return encode(meter_type, address, WRITE, data)
+
+
+def encode_clock(
+    address: str,
+    meter_type: int,
+    when: datetime,
+    *,
+    serial: int = 0,
+    profile: Profile = DEFAULT,
+) -> bytes:
+    """Set the meter's wall clock (C = 04H, data id A015): seven BCD bytes, seconds first."""
+    data = _di_bytes(DI_SET_CLOCK, profile.di_high_first) + bytes((serial,))
+    time = payloads.write(CLOCK, {"meter_time": when})
+    return encode(meter_type, address, WRITE, data + time)
 
 
 def encode_answer(

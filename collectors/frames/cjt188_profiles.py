@@ -218,6 +218,7 @@ DI_CLOCK: Final = 0x907F
 DI_VALVE: Final = 0xA017
 DI_ADDRESS: Final = 0x810A
 DI_WRITE_ADDRESS: Final = 0xA018
+DI_SET_CLOCK: Final = 0xA015
 
 
 def unit_before_value(layout: Layout) -> Layout:

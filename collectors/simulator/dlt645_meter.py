@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from types import ModuleType
 from typing import Final
 
@@ -93,6 +93,7 @@ class Dlt645Meter:
             self.codec.READ: self._read,
             self.codec.READ_NEXT: self._read_next,
             self.codec.BROADCAST_TIME: self._set_clock,
+            self.codec.WRITE: self._write,
             self.codec.WRITE_ADDRESS: self._write_address,
         }
         if not self.is_1997:
@@ -210,6 +211,26 @@ class Dlt645Meter:
         step = request.when.replace(tzinfo=LOCAL) - (now + self.clock_error)
         if abs(step) <= _TIME_REACH:
             self.clock_error += step
+
+    def _write(self, request: Message, address: str, now: datetime) -> bytes | int:
+        """Date and time can be written, with the password, by any number of hours."""
+        if request.credentials is None or not self._is_trusted(request.credentials):
+            return WRONG_PASSWORD
+        wall = (now + self.clock_error).astimezone(LOCAL).replace(tzinfo=None)
+        part = request.reading.values[0].raw if request.reading else None
+        if isinstance(part, time):
+            new = datetime.combine(wall.date(), part)
+        elif isinstance(part, date):
+            new = datetime.combine(part, wall.time())
+        else:
+            return OTHER_ERROR
+        self.clock_error += new - wall
+        return self._acknowledge(request, address, now)
+
+    def _is_trusted(self, who: Credentials) -> bool:
+        """The older edition has no operator, and its level is the password's first byte."""
+        own = self.credentials
+        return (who.level, who.password) == (own.level, own.password)
 
     def _write_address(self, request: Message, address: str, now: datetime) -> bytes | int:
         if request.named is None:

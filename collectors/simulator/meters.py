@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, Final, Protocol
 
 from collectors.frames import cjt188, mbus
+from collectors.frames import cjt188_payload as payloads
 from collectors.frames import cjt188_profiles as tables
 from collectors.frames import mbus_encode as mb
 from collectors.simulator.faults import FaultPlan
@@ -74,6 +75,7 @@ class CjtMeter:
     takes_wildcards: bool = False  # answers to its low address bytes alone, the others being AA
     faults: FaultPlan = field(default_factory=FaultPlan)
     is_valve_open: bool = True
+    clock_error: timedelta = timedelta(0)  # what its clock is ahead of the bus's
     valve_orders: int = 0  # how often the valve has been told to move
     protocol: ClassVar[str] = "cjt188"
 
@@ -127,6 +129,8 @@ class CjtMeter:
             return None if di is None else (None, {})
         if control == cjt188.WRITE and di == tables.DI_VALVE and self.has_valve:
             return self._move_valve(request.payload)
+        if control == cjt188.WRITE and di == tables.DI_SET_CLOCK:
+            return self._set_clock(request.payload, now)
         if control != cjt188.READ or di is None:
             return None
         if di == tables.DI_CURRENT:
@@ -143,12 +147,21 @@ class CjtMeter:
         self.is_valve_open = order[0] == cjt188.VALVE_OPEN
         return tables.STATUS_ONLY, {"status": self.status}
 
+    def _set_clock(
+        self, time: bytes, now: datetime
+    ) -> tuple[tables.Layout | None, Mapping[str, Any]] | None:
+        wall = payloads.read_time(time)
+        if wall is None:
+            return None
+        self.clock_error = wall.replace(tzinfo=LOCAL) - now
+        return None, {}
+
     def amounts(self, now: datetime) -> Mapping[str, Any]:
         """The registers of `layout` at a moment."""
         raise NotImplementedError
 
     def _clock(self, now: datetime) -> datetime:
-        shown = now + self.faults.clock_shift
+        shown = now + self.clock_error + self.faults.clock_shift
         return shown.astimezone(LOCAL).replace(tzinfo=None, microsecond=0)
 
 
