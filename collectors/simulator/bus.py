@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final, Protocol
 
 from collectors.frames import FrameError, cjt188, dlt645, dlt645_1997, mbus, modbus
@@ -40,6 +40,7 @@ QUIET_S: Final = 0.25
 
 class SimulatedBus:
     """Meters of one protocol on one wire, behind one TCP port of `host`; port 0 takes a free one.
+    Instead of meters there may be a promise of them, and their `protocol`.
 
     With `baud`, questions and answers take as long as their bits (11 a byte, and `gap_bits` idle
     ones), and a meter begins to answer `response_s` after the question; without, nothing takes
@@ -49,9 +50,10 @@ class SimulatedBus:
     def __init__(
         self,
         bus_id: str,
-        meters: Sequence[Meter],
+        meters: Sequence[Meter] | Callable[[], Sequence[Meter]],
         *,
         clock: Clock,
+        protocol: str = "",
         host: str = "127.0.0.1",
         port: int = 0,
         baud: int | None = None,
@@ -60,24 +62,37 @@ class SimulatedBus:
         has_echo: bool = False,
         seed: int = 1,
     ):
-        protocols = {meter.protocol for meter in meters}
-        if len(protocols) != 1:
-            raise ValueError(f"bus {bus_id} needs meters of one protocol, not {sorted(protocols)}")
-        self.bus_id, self.meters, self.clock = bus_id, list(meters), clock
+        self.bus_id, self.clock, self._given = bus_id, clock, meters
+        self.protocol = protocol or self._one_protocol()
+        self.decode = _DECODERS[self.protocol]
         self.host, self.port = host, port
         self.response_s, self.has_echo = response_s, has_echo
-        self.protocol = protocols.pop()
-        self.decode = _DECODERS[self.protocol]
         self.asked = 0
         self.wire = Wire(baud, gap_bits=gap_bits)
         self.wire.join(_Meters(self, random.Random(f"{seed}/{bus_id}")))
-        # CJ/T 188 requests name their meter; M-Bus meters must all hear a selection.
-        self._by_address: dict[str, list[Meter]] = {}
-        if self.protocol == "cjt188":
-            for meter in self.meters:
-                self._by_address.setdefault(meter.address, []).append(meter)
         self._server: asyncio.Server | None = None
         self._doors: set[Door] = set()
+
+    def _one_protocol(self) -> str:
+        protocols = {meter.protocol for meter in self.meters}
+        if len(protocols) != 1:
+            raise ValueError(
+                f"bus {self.bus_id} needs meters of one protocol, not {sorted(protocols)}"
+            )
+        return protocols.pop()
+
+    @cached_property
+    def meters(self) -> list[Meter]:
+        """All of them, made now where they were only promised."""
+        return list(self._given() if callable(self._given) else self._given)
+
+    @cached_property
+    def _by_address(self) -> dict[str, list[Meter]]:
+        """CJ/T 188 requests name their meter; M-Bus meters must all hear a selection."""
+        found: dict[str, list[Meter]] = {}
+        for meter in self.meters if self.protocol == "cjt188" else ():
+            found.setdefault(meter.address, []).append(meter)
+        return found
 
     @property
     def baud(self) -> int | None:
@@ -95,9 +110,15 @@ class SimulatedBus:
         raise KeyError(f"bus {self.bus_id} has no meter {address}")
 
     async def start(self) -> None:
-        """Listen. Raises OSError where the port is taken."""
+        """Listen. Raises OSError, in one line, where the port is taken."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Door(self), self.host, self.port)
+        try:
+            self._server = await loop.create_server(lambda: Door(self), self.host, self.port)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OSError(
+                error.errno, f"bus {self.bus_id}: port {self.port} can not be used: {reason}"
+            ) from error
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

@@ -4,39 +4,106 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import click
 
+from collectors.simulator.city import (
+    DEFAULT_PORT,
+    DEFAULT_SEED,
+    DEFAULT_START,
+    MOST_HOUSEHOLDS,
+    city,
+    figures,
+)
 from collectors.simulator.demo import DEFAULT_BASE_PORT, demo_town
+from collectors.simulator.doors import Outside
 from collectors.simulator.town import SimulatedTown, Town
+
+LISTED = 20  # a town of more buses is summed up instead
 
 
 @click.command()
 @click.option(
     "--town",
+    "households",
+    type=click.IntRange(1, MOST_HOUSEHOLDS),
+    help="A town of so many households; without it, the demonstration town.",
+)
+@click.option(
+    "--file",
     "path",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The town's description (JSON); without it, the demonstration town.",
+    help="A town by its description (JSON), such as --dump prints.",
+)
+@click.option("--seed", default=DEFAULT_SEED, show_default=True, help="Another town of that size.")
+@click.option(
+    "--start",
+    default=DEFAULT_START,
+    show_default=True,
+    help="Day from which the registers of --town count (ISO date).",
 )
 @click.option(
     "--base-port",
-    default=DEFAULT_BASE_PORT,
-    show_default=True,
-    help="First port of the demonstration town.",
+    type=click.IntRange(0, 65_535),
+    help=f"First port ({DEFAULT_BASE_PORT}, with --town {DEFAULT_PORT}; 0: any that is free).",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--baud", type=click.IntRange(300, 115_200), help="Wires of that speed; else at once.")
+@click.option("--dtu-port", default=0, help="Port the town's modems dial (NUAN_DTU_PORT).")
+@click.option(
+    "--push",
+    "pushes",
+    multiple=True,
+    metavar="URL",
+    help="Where a platform pushes: http://…/push/ctwing/SECRET; may be repeated.",
+)
+@click.option("--push-every", default=600.0, show_default=True, help="Seconds from push to push.")
 @click.option("--dump", is_flag=True, help="Print the town's description and end.")
 @click.pass_context
-def simulate(ctx: click.Context, path: Path | None, base_port: int, host: str, dump: bool) -> None:
-    """Serve simulated meters until Ctrl-C (模拟表计)."""
+def simulate(
+    ctx: click.Context,
+    households: int | None,
+    path: Path | None,
+    seed: int,
+    start: str,
+    base_port: int | None,
+    host: str,
+    baud: int | None,
+    dtu_port: int,
+    pushes: tuple[str, ...],
+    push_every: float,
+    dump: bool,
+) -> None:
+    """Serve simulated meters until Ctrl-C (模拟表计).
+
+    `nuan simulate --town 500` builds 500 households: buildings, meters of every protocol, serial
+    servers, modems and platforms. `nuan install-town 500` writes the same town's archive.
+    """
     try:
-        town = _load(path) if path else demo_town(base_port)
+        if households:
+            port = DEFAULT_PORT if base_port is None else base_port
+            date.fromisoformat(start)
+            town = city(households, seed=seed, base_port=port, start=start)
+        elif path:
+            town = _load(path)
+        else:
+            town = demo_town(DEFAULT_BASE_PORT if base_port is None else base_port)
+        if baud:
+            town = replace(town, buses=tuple(replace(bus, baud=baud) for bus in town.buses))
         if dump:
             click.echo(json.dumps(town.to_dict(), ensure_ascii=False, indent=1))
             return
-        asyncio.run(_serve(SimulatedTown(town, host=host)))
+        outside = Outside(
+            dtu_port=dtu_port,
+            push_urls={url.split("/push/")[-1].split("/")[0]: url for url in pushes},
+            push_every_s=push_every,
+        )
+        asyncio.run(_serve(SimulatedTown(town, host=host, outside=outside)))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         click.echo(f"nuan simulate: {reason}", err=True)
@@ -55,10 +122,18 @@ async def _serve(town: SimulatedTown) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    _many_sockets()
     async with town:
-        for bus in town.buses.values():
-            click.echo(
-                f"{bus.bus_id}\t{bus.protocol}\t{town.host}:{bus.port}\t{len(bus.meters)} meters"
-            )
+        for spec in town.town.buses if len(town.buses) <= LISTED else ():
+            where = f"{town.host}:{town.port(spec.bus_id)}" if spec.door == "tcp" else spec.link()
+            protocol = town.buses[spec.bus_id].protocol
+            click.echo(f"{spec.bus_id}\t{protocol}\t{where}\t{len(spec.meters)} meters")
+        click.echo(figures(town.town))
         await stop.wait()
     click.echo("stopped")
+
+
+def _many_sockets() -> None:
+    """Every serial server and every modem is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -152,7 +152,7 @@ def _whole(occasion: Occasion) -> list[Piece]:
     return [(0, occasion.prefix + occasion.answer)]
 
 
-EFFECTS: Final[Mapping[Fault | DtuFault | None, Callable[[Occasion], list[Piece]]]] = {
+EFFECTS: Final[Mapping[AnyFault, Callable[[Occasion], list[Piece]]]] = {
     None: _whole,
     Fault.NOISE: _noise,
     Fault.ECHO: lambda o: [(0, o.question + o.answer)],

@@ -15,14 +15,15 @@ entrance, protocol mbus). A meter may carry "faults": ["silence", null, …], in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from collectors.frames.cjt188_profiles import ROOM_SENSOR_TYPE
 from collectors.simulator.bus import SimulatedBus
 from collectors.simulator.dlt645_meter import Dlt645Meter
+from collectors.simulator.doors import DOORS, NOWHERE, Outside, Pushing, door_of, platforms
 from collectors.simulator.faults import Fault, FaultPlan
 from collectors.simulator.houses import House, build_house
 from collectors.simulator.meters import (
@@ -35,7 +36,9 @@ from collectors.simulator.meters import (
     CjtUtilityMeter,
     MbusHeatMeter,
     Meter,
+    Source,
 )
+from collectors.simulator.modbus_meter import ModbusMeter
 
 METER_TYPES = {
     "heat": HEAT_TYPE,
@@ -81,6 +84,7 @@ class MeterSpec:
     building: str
     flat: str = ""
     meter_id: str = ""  # M-Bus: the eight digits printed on the meter
+    device: str = ""  # what a platform knows it by, such as its IMEI
     faults: tuple[str | None, ...] = ()
     faults_for_ever: bool = False
 
@@ -92,12 +96,28 @@ class MeterSpec:
 
 @dataclass(frozen=True, slots=True)
 class BusSpec:
-    """A bus behind one TCP port (0 takes a free one); `baud` None answers at once."""
+    """A bus and the way it is reached; `baud` None answers at once.
+
+    door    "tcp": a serial server on `port` (0 takes a free one). "dtu": a modem that dials in as
+            `device`. "serial": a pseudo-terminal, with a link to it at the path `device`. Any
+            other: its meters push through the platform of that name
+    """
 
     bus_id: str
     port: int
     meters: tuple[MeterSpec, ...]
     baud: int | None = None
+    door: str = "tcp"
+    device: str = ""
+
+    def link(self, host: str = "127.0.0.1") -> str:
+        """The bus's address as an archive names it."""
+        named = {
+            "tcp": f"tcp://{host}:{self.port}",
+            "dtu": f"dtu://{self.device}",
+            "serial": f"serial://{self.device}?baud={self.baud or 2400}&parity=N",
+        }
+        return named.get(self.door, f"push://{self.door}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +173,46 @@ class SimulatedClock:
 
 
 class SimulatedTown:
-    """All buses of a town, on one clock which the caller may set.
+    """All buses of a town, on one clock which the caller may set. Houses and meters are made when
+    somebody first asks for them.
 
     async with SimulatedTown(demo_town(7000)) as town:
         town.set_time(moment)
     """
 
-    def __init__(self, town: Town, clock: SimulatedClock | None = None, *, host: str = "127.0.0.1"):
+    def __init__(
+        self,
+        town: Town,
+        clock: SimulatedClock | None = None,
+        *,
+        host: str = "127.0.0.1",
+        outside: Outside = NOWHERE,
+    ):
         self.town, self.clock, self.host = town, clock or SimulatedClock(), host
-        self.houses = {spec.building_id: build_house(spec) for spec in town.buildings}
+        self._plans = {spec.building_id: spec for spec in town.buildings}
+        self.houses = _Houses(self._plans)
+        self._names: dict[str, set[str]] = {}
+        for spec in town.buildings:
+            if spec.model != "seeded" or not spec.flats:
+                self.houses[spec.building_id] = build_house(spec)  # or say what is wrong with it
+        for bus in town.buses:
+            self._check(bus)
         self.buses = {spec.bus_id: self._bus(spec) for spec in town.buses}
+        self._doors = [
+            door_of(spec.door, spec.device, self.buses[spec.bus_id], outside)
+            for spec in town.buses
+            if spec.door in DOORS
+        ]
+        pushing = [(spec, self.buses[spec.bus_id]) for spec in town.buses if spec.door not in DOORS]
+        self._doors += platforms(
+            [
+                Pushing(spec.door, meter.device or meter.address, bus, n)
+                for spec, bus in pushing
+                for n, meter in enumerate(spec.meters)
+            ],
+            self.clock,
+            outside,
+        )
 
     def set_time(self, at: datetime | None) -> None:
         """Put every meter's clock and registers at a moment; None follows the machine again."""
@@ -174,29 +224,24 @@ class SimulatedTown:
 
     def meter(self, address: str) -> Meter:
         """The simulated meter of an address, to break or to look at. Raises KeyError."""
-        for bus in self.buses.values():
-            for meter in bus.meters:
-                if meter.address == address:
-                    return meter
+        for spec in self.town.buses:
+            if any(meter.address.upper() == address.upper() for meter in spec.meters):
+                return self.buses[spec.bus_id].meter(address)
         raise KeyError(f"no meter {address} in town")
 
     async def start(self) -> None:
-        """Listen on every port, or on none: raises OSError (one line, with the port) where one
-        is taken."""
-        for bus in self.buses.values():
+        """Open every door, or none: raises OSError (one line) where one can not be opened."""
+        for door in self._doors:
             try:
-                await bus.start()
-            except OSError as error:
+                await door.start()
+            except OSError:
                 await self.stop()
-                reason = error.strerror or str(error)
-                raise OSError(
-                    error.errno, f"bus {bus.bus_id}: port {bus.port} can not be used: {reason}"
-                ) from error
+                raise
 
     async def stop(self) -> None:
-        """Hang up and stop listening."""
-        for bus in self.buses.values():
-            await bus.stop()
+        """Hang up and close every door."""
+        for door in self._doors:
+            await door.stop()
 
     async def __aenter__(self) -> SimulatedTown:
         await self.start()
@@ -206,15 +251,51 @@ class SimulatedTown:
         await self.stop()
 
     def _bus(self, spec: BusSpec) -> SimulatedBus:
-        meters = [_meter(m, self._house(m)) for m in spec.meters]
+        protocols = {meter.protocol for meter in spec.meters}
+        if len(protocols) != 1:
+            raise ValueError(
+                f"bus {spec.bus_id} needs meters of one protocol, not {sorted(protocols)}"
+            )
         return SimulatedBus(
-            spec.bus_id, meters, clock=self.clock, host=self.host, port=spec.port, baud=spec.baud
+            spec.bus_id,
+            lambda: [_meter(m, self.houses[m.building]) for m in spec.meters],
+            protocol=protocols.pop(),
+            clock=self.clock,
+            host=self.host,
+            port=spec.port,
+            baud=spec.baud,
         )
 
-    def _house(self, spec: MeterSpec) -> House:
-        if spec.building not in self.houses:
-            raise ValueError(f"meter {spec.address} is in building {spec.building}: no such")
-        return self.houses[spec.building]
+    def _check(self, bus: BusSpec) -> None:
+        """Raise ValueError, in one line, for a meter that can not be made."""
+        for spec in bus.meters:
+            plan = self._plans.get(spec.building)
+            if plan is None:
+                raise ValueError(f"meter {spec.address} is in building {spec.building}: no such")
+            if not _is_made(spec):
+                raise ValueError(f"no {spec.kind!r} meter speaks {spec.protocol!r} here")
+            if spec.kind != "building" and spec.flat not in self._flats(plan):
+                raise ValueError(f"there is no flat {spec.flat!r} in building {spec.building}")
+
+    def _flats(self, plan: BuildingSpec) -> Collection[str]:
+        """The names of a building's flats."""
+        if plan.building_id not in self._names:
+            self._names[plan.building_id] = {flat.name for flat in plan.flats} or set(
+                self.houses[plan.building_id].heat.index
+            )
+        return self._names[plan.building_id]
+
+
+class _Houses(dict[str, House]):
+    """Models of the buildings, made when they are first asked for."""
+
+    def __init__(self, plans: Mapping[str, BuildingSpec]):
+        super().__init__()
+        self._plans = plans
+
+    def __missing__(self, building: str) -> House:
+        house = self[building] = build_house(self._plans[building])
+        return house
 
 
 def _meter(spec: MeterSpec, house: House) -> Meter:
@@ -225,17 +306,42 @@ def _meter(spec: MeterSpec, house: House) -> Meter:
 
 
 def _make(spec: MeterSpec, house: House) -> Meter:
-    if (spec.protocol, spec.kind) == ("mbus", "building"):
-        return MbusHeatMeter(spec.address, house.building, id=spec.meter_id or "00000001")
-    if spec.kind == "electricity" and spec.protocol.startswith("dlt645_"):
-        source = house.source(spec.kind, spec.flat)
-        return Dlt645Meter(spec.address, source, is_1997=spec.protocol == "dlt645_1997")
-    if spec.protocol == "cjt188":
-        source = house.source(spec.kind, spec.flat)
-        if spec.kind == "heat":
-            return CjtHeatMeter(spec.address, source)
-        if spec.kind == "room":
-            return CjtRoomSensor(spec.address, source)
-        if spec.kind in ("water", "gas", "electricity"):
-            return CjtUtilityMeter(spec.kind, spec.address, source)
-    raise ValueError(f"no {spec.kind!r} meter speaks {spec.protocol!r} here")
+    source = house.building if spec.kind == "building" else house.source(spec.kind, spec.flat)
+    return _MAKERS[spec.protocol][spec.kind](spec, source)
+
+
+def _is_made(spec: MeterSpec) -> bool:
+    return spec.kind in _MAKERS.get(spec.protocol, {})
+
+
+def _mbus(spec: MeterSpec, source: Source) -> Meter:
+    return MbusHeatMeter(spec.address, source, id=spec.meter_id or "00000001")
+
+
+def _utility(spec: MeterSpec, source: Source) -> Meter:
+    return CjtUtilityMeter(spec.kind, spec.address, source)
+
+
+def _dlt645(spec: MeterSpec, source: Source) -> Meter:
+    return Dlt645Meter(spec.address, source, is_1997=spec.protocol == "dlt645_1997")
+
+
+def _modbus(spec: MeterSpec, source: Source) -> Meter:
+    return ModbusMeter(spec.address, source, is_tcp=spec.protocol == "modbus_tcp")
+
+
+# protocol -> kind -> the meter
+_MAKERS: Final[Mapping[str, Mapping[str, Callable[[MeterSpec, Source], Meter]]]] = {
+    "cjt188": {
+        "heat": lambda spec, source: CjtHeatMeter(spec.address, source),
+        "room": lambda spec, source: CjtRoomSensor(spec.address, source),
+        "water": _utility,
+        "gas": _utility,
+        "electricity": _utility,
+    },
+    "mbus": {"building": _mbus, "heat": _mbus},
+    "modbus": {"building": _modbus, "heat": _modbus},
+    "modbus_tcp": {"building": _modbus, "heat": _modbus},
+    "dlt645_2007": {"electricity": _dlt645},
+    "dlt645_1997": {"electricity": _dlt645},
+}

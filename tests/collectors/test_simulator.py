@@ -191,7 +191,7 @@ class TestTown:
         [
             (MeterSpec("cjt188", "1" * 14, "heat", "Z", "101"), "no such"),
             (MeterSpec("cjt188", "1" * 14, "heat", "B", "999"), "no flat '999'"),
-            (MeterSpec("cjt188", "1" * 14, "steam", "B", "101"), "kind 'steam'"),
+            (MeterSpec("cjt188", "1" * 14, "steam", "B", "101"), "no 'steam' meter speaks"),
             (MeterSpec("mbus", "1", "water", "B", "101"), "no 'water' meter speaks 'mbus'"),
         ],
     )
