@@ -18,6 +18,7 @@ COMMANDS = {
     "explain": ("backend.commands", "explain"),
     "finance": ("backend.cashier.cli", "finance"),
     "import-readings": ("backend.meter_commands", "import_readings"),
+    "install-town": ("collectors.demo.city", "install_town"),
     "ledger": ("backend.ledger.cli", "ledger"),
     "meter": ("backend.meter_commands", "meter"),
     "migrate": ("backend.commands", "migrate"),

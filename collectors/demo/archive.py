@@ -83,8 +83,8 @@ def install(town: Town, start: date, read_every_s: int, template: str) -> None:
     )
     for bus in town.buses:
         _bus(bus, buildings, flats, start, read_every_s)
-    _tariffs(start)
-    _staff()
+    ensure_tariffs(start)
+    ensure_staff()
     _residents(flats, template)
     db.session.flush()
 
@@ -162,7 +162,7 @@ def _bus(
         building_id=building.id,
         code=spec.bus_id,
         name=f"{building.name} {spec.bus_id}",
-        link=f"tcp://127.0.0.1:{spec.port}",
+        link=spec.link(),
         read_every_s=read_every_s,
     )
     db.session.add(bus)
@@ -186,7 +186,8 @@ def _meter(
     )
 
 
-def _tariffs(start: date) -> None:
+def ensure_tariffs(start: date) -> None:
+    """The demonstration's prices, from a month before `start`."""
     for utility, code, name, kind, params in TARIFFS:
         billing.upsert_tariff(
             utility=utility,
@@ -199,7 +200,8 @@ def _tariffs(start: date) -> None:
         )
 
 
-def _staff() -> None:
+def ensure_staff() -> None:
+    """The demonstration's staff."""
     for login, name, roles in STAFF:
         db.session.add(
             Staff(

@@ -11,13 +11,13 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Final
 
 from collectors.simulator.town import BuildingSpec, BusSpec, FlatSpec, MeterSpec, Town
 
 DEFAULT_SEED: Final = 2026
 DEFAULT_PORT: Final = 20_000
-DEFAULT_START: Final = "2026-10-15"
 MOST_HOUSEHOLDS: Final = 100_000
 LEAST_FLATS: Final = 18
 MOST_FLATS: Final = 60
@@ -41,9 +41,9 @@ class _Line:
 def city(
     households: int,
     *,
+    start: str,
     seed: int = DEFAULT_SEED,
     base_port: int = DEFAULT_PORT,
-    start: str = DEFAULT_START,
     baud: int | None = None,
 ) -> Town:
     """The town; `start` (ISO date) is the day from which its registers count.
@@ -62,13 +62,19 @@ def city(
     return Town(tuple(buildings), tuple(_numbered(buses, base_port)))
 
 
+def season_start(today: date) -> date:
+    """The last 15 October: when the heat is turned on in the north."""
+    start = date(today.year, 10, 15)
+    return start if start <= today else date(today.year - 1, 10, 15)
+
+
 def figures(town: Town) -> str:
     """The town in one line."""
     doors = Counter(bus.door for bus in town.buses)
     protocols = Counter(meter.protocol for bus in town.buses for meter in bus.meters)
-    households = sum(len(building.flats) for building in town.buildings)
+    households = {(m.building, m.flat) for bus in town.buses for m in bus.meters if m.flat}
     return (
-        f"{households:,} households in {len(town.buildings):,} buildings; "
+        f"{len(households):,} households in {len(town.buildings):,} buildings; "
         f"{len(town.buses):,} buses ({_counted(doors)}); "
         f"{protocols.total():,} meters ({_counted(protocols)})"
     )

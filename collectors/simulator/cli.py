@@ -7,7 +7,7 @@ import json
 import resource
 import signal
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import click
@@ -15,37 +15,49 @@ import click
 from collectors.simulator.city import (
     DEFAULT_PORT,
     DEFAULT_SEED,
-    DEFAULT_START,
     MOST_HOUSEHOLDS,
     city,
     figures,
+    season_start,
 )
 from collectors.simulator.demo import DEFAULT_BASE_PORT, demo_town
 from collectors.simulator.doors import Outside
+from collectors.simulator.times import LOCAL
 from collectors.simulator.town import SimulatedTown, Town
 
 LISTED = 20  # a town of more buses is summed up instead
 
 
+class Wanted(click.ParamType[int | Path]):
+    """A number of households, or a file that describes a town."""
+
+    name = "N|FILE"
+
+    def convert(
+        self, value: str | int | Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | Path:
+        if isinstance(value, (int, Path)):
+            return value
+        if value.isdecimal():
+            if not 1 <= int(value) <= MOST_HOUSEHOLDS:
+                self.fail(f"{value} is not in the range 1 to {MOST_HOUSEHOLDS}", param, ctx)
+            return int(value)
+        if not Path(value).is_file():
+            self.fail(f"{value!r} is neither a number of households nor a file", param, ctx)
+        return Path(value)
+
+
 @click.command()
 @click.option(
     "--town",
-    "households",
-    type=click.IntRange(1, MOST_HOUSEHOLDS),
-    help="A town of so many households; without it, the demonstration town.",
-)
-@click.option(
-    "--file",
-    "path",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A town by its description (JSON), such as --dump prints.",
+    "wanted",
+    type=Wanted(),
+    help="So many households, or a town's description (JSON); else the demonstration town.",
 )
 @click.option("--seed", default=DEFAULT_SEED, show_default=True, help="Another town of that size.")
 @click.option(
     "--start",
-    default=DEFAULT_START,
-    show_default=True,
-    help="Day from which the registers of --town count (ISO date).",
+    help="Day from which the registers of --town count (ISO date; default the last 15 October).",
 )
 @click.option(
     "--base-port",
@@ -53,7 +65,9 @@ LISTED = 20  # a town of more buses is summed up instead
     help=f"First port ({DEFAULT_BASE_PORT}, with --town {DEFAULT_PORT}; 0: any that is free).",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--baud", type=click.IntRange(300, 115_200), help="Wires of that speed; else at once.")
+@click.option(
+    "--baud", type=click.IntRange(300, 115_200), help="Wires of that speed; else at once."
+)
 @click.option("--dtu-port", default=0, help="Port the town's modems dial (NUAN_DTU_PORT).")
 @click.option(
     "--push",
@@ -67,10 +81,9 @@ LISTED = 20  # a town of more buses is summed up instead
 @click.pass_context
 def simulate(
     ctx: click.Context,
-    households: int | None,
-    path: Path | None,
+    wanted: int | Path | None,
     seed: int,
-    start: str,
+    start: str | None,
     base_port: int | None,
     host: str,
     baud: int | None,
@@ -85,12 +98,12 @@ def simulate(
     servers, modems and platforms. `nuan install-town 500` writes the same town's archive.
     """
     try:
-        if households:
+        if isinstance(wanted, int):
             port = DEFAULT_PORT if base_port is None else base_port
-            date.fromisoformat(start)
-            town = city(households, seed=seed, base_port=port, start=start)
-        elif path:
-            town = _load(path)
+            begin = date.fromisoformat(start) if start else season_start(datetime.now(LOCAL).date())
+            town = city(wanted, seed=seed, base_port=port, start=begin.isoformat())
+        elif wanted:
+            town = _load(wanted)
         else:
             town = demo_town(DEFAULT_BASE_PORT if base_port is None else base_port)
         if baud:

@@ -16,7 +16,7 @@ entrance, protocol mbus). A meter may carry "faults": ["silence", null, …], in
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -221,6 +221,12 @@ class SimulatedTown:
     def port(self, bus_id: str) -> int:
         """The TCP port of a bus, once started."""
         return self.buses[bus_id].port
+
+    @property
+    def placed(self) -> Town:
+        """The town with the ports it really listens on, once started."""
+        buses = (replace(bus, port=self.port(bus.bus_id)) for bus in self.town.buses)
+        return replace(self.town, buses=tuple(buses))
 
     def meter(self, address: str) -> Meter:
         """The simulated meter of an address, to break or to look at. Raises KeyError."""

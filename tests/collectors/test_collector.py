@@ -3,7 +3,6 @@
 import asyncio
 import json
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import date
 
 import psycopg
@@ -29,9 +28,7 @@ PASSES_S = 20
 async def collecting(app, town, *, every_s=1):
     """The demo town's rows over running simulated buses, and a collector reading them."""
     async with SimulatedTown(town) as simulated:
-        ports = {code: simulated.port(code) for code in simulated.buses}
-        here = replace(town, buses=tuple(replace(b, port=ports[b.bus_id]) for b in town.buses))
-        archive.install(here, date(2026, 10, 1), every_s, "template")
+        archive.install(simulated.placed, date(2026, 10, 1), every_s, "template")
         db.session.commit()
         stop = asyncio.Event()
         collector = Collector(app, SystemClock(), timeout_s=0.3)

@@ -254,8 +254,9 @@ class TestCommand:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_it_serves_until_told_to_stop(self, number):
         process = self.run("--base-port", "0")
-        lines = [process.stdout.readline() for _ in range(9)]
+        lines = [process.stdout.readline() for _ in range(10)]
         assert lines[0].startswith("A-main\tmbus\t127.0.0.1:")
+        assert lines[-1].startswith("30 households in 2 buildings; 9 buses (tcp 9); 98 meters")
         port = int(lines[1].split("\t")[2].split(":")[1])
         socket.create_connection(("127.0.0.1", port)).close()
         process.send_signal(number)
