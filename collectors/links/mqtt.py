@@ -94,6 +94,7 @@ class MqttLink:
         self.connected = asyncio.Event()
         self._take = take
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connection = 0  # how many there were; paho's thread counts
         self._client = self._make(client_id, first_wait_s)
         if parts.username:
             self._client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
@@ -145,6 +146,7 @@ class MqttLink:
             log.warning("the MQTT broker refuses us", extra={"why": str(why)})
             return
         self._count("connects")
+        self._connection += 1
         client.subscribe([(topic, 1) for _, topic in self.topics])
         self._loop.call_soon_threadsafe(self.connected.set)
 
@@ -163,23 +165,27 @@ class MqttLink:
         self._loop.call_soon_threadsafe(self.connected.clear)
 
     def _on_message(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
-        self._loop.call_soon_threadsafe(self._begin, message)
+        self._loop.call_soon_threadsafe(self._begin, message, self._connection)
 
     def _count(self, what: str) -> None:
         self._loop.call_soon_threadsafe(self.counts.update, (what,))
 
     # The event loop's side -----------------------------------------------------------------
 
-    def _begin(self, message: MQTTMessage) -> None:
+    def _begin(self, message: MQTTMessage, connection: int) -> None:
         if message.qos == 0 and len(self._tasks) >= 2 * IN_FLIGHT:
             self.counts["dropped"] += 1  # sent with no promise, and more than we can hold
             return
-        task = self._loop.create_task(self._handle(message))
+        task = self._loop.create_task(self._handle(message, connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _handle(self, message: MQTTMessage) -> None:
-        """Take a message in, then acknowledge it, also one that fails: it would come for ever."""
+    async def _handle(self, message: MQTTMessage, connection: int) -> None:
+        """Take a message in, then acknowledge it, also one that fails: it would come for ever.
+
+        Over a newer connection it is not acknowledged: its number may be another message's by
+        now, and it comes again anyway.
+        """
         topic = message.topic
         platform = next((p for p, asked in self.topics if topic_matches_sub(asked, topic)), None)
         self.counts["messages"] += 1
@@ -189,4 +195,7 @@ class MqttLink:
         except Exception:
             self.counts["errors"] += 1
             log.exception("an MQTT message was not taken", extra={"topic": topic})
-        self._client.ack(message.mid, message.qos)
+        if connection == self._connection:
+            self._client.ack(message.mid, message.qos)
+        else:
+            self.counts["late"] += 1

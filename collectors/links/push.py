@@ -19,11 +19,18 @@ from typing import Any, Final, Protocol
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
+from prometheus_client import Counter as Metric
+
+from collectors.links.listener import Allowance
 
 log = logging.getLogger("nuan.push")
 
+REFUSED = Metric("nuan_push_refused_total", "Refused at the push port, unread", ["code"])
+
 ROOT: Final = "push"
 SHORTEST_SECRET: Final = 16
+KEPT, KEPT_PER_S = 100, 0.2  # refusals of strangers kept and logged; the rest is counted
+FIRST_BYTES = 256  # kept of a connection, to show what came over it
 
 
 def parse_secrets(text: str) -> dict[str, str]:
@@ -99,9 +106,18 @@ class _TurnedAway(asyncio.Protocol):
 
 
 class _Connection(RequestHandler):
-    """One connection; what is no HTTP at all is counted instead of traced."""
+    """One connection; what is no HTTP at all is counted and kept instead of traced."""
 
-    __slots__ = ()
+    __slots__ = ("first",)
+
+    def __init__(self, manager: web.Server, **options: Any):
+        super().__init__(manager, **options)
+        self.first = b""
+
+    def data_received(self, data: bytes) -> None:
+        if len(self.first) < FIRST_BYTES:
+            self.first += data[: FIRST_BYTES - len(self.first)]
+        super().data_received(data)
 
     def handle_error(
         self,
@@ -114,8 +130,8 @@ class _Connection(RequestHandler):
             return super().handle_error(request, status, exc, message)
         manager = self._manager
         if isinstance(manager, _Server):
-            manager.counts["not_http"] += 1
-        log.info("push refused", extra={"code": "not_http", "address": request.remote})
+            why = f"from {request.remote}: {message or exc or status}"
+            manager.refuse("not_http", why, self.first)
         return _closing(Answer(status))
 
 
@@ -124,18 +140,18 @@ class _Server(web.Server):
 
     def __init__(self, receiver: PushReceiver):
         super().__init__(receiver.serve, request_factory=self._request)
-        self.counts, self.limits = receiver.counts, receiver.limits
+        self.counts, self.limits, self.refuse = receiver.counts, receiver.limits, receiver.refuse
         self.ages: dict[RequestHandler, float] = {}
 
     def __call__(self) -> Any:
         """The protocol of a connection just accepted."""
         if len(self.ages) >= self.limits.connections:
-            self.counts["connections"] += 1
+            self.refuse("connections", "no room for one more")
             return _TurnedAway()
         connection = _Connection(
             self,
             loop=self._loop,
-            access_log=None,  # type: ignore[arg-type]  # it would write the secret of the path
+            access_log=None,  # it would write the secret of the path
             lingering_time=0,
         )
         self.ages[connection] = self._loop.time()
@@ -148,8 +164,9 @@ class _Server(web.Server):
             if connection.transport is None and since < self._loop.time() - 1:
                 del self.ages[connection]
             elif since < old and connection.transport is not None:
-                self.counts["slow"] += 1
-                log.info("push refused", extra={"code": "slow"})
+                whose = (connection.transport.get_extra_info("peername") or ("?",))[0]
+                first = getattr(connection, "first", b"")
+                self.refuse("slow", f"from {whose}: not done in {self.limits.life_s:g} s", first)
                 connection.transport.abort()
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
@@ -191,6 +208,8 @@ class PushReceiver:
         self.limits = limits or Limits()
         self.counts: Counter[str] = Counter()
         self._rate = Rate(self.limits)
+        self._kept = Allowance(KEPT, KEPT_PER_S)
+        self._keeping: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Server | None = None
         self._sweeping: asyncio.Task[None] | None = None
         self._server: _Server | None = None
@@ -213,6 +232,10 @@ class PushReceiver:
             self._listening.close()
         if self._server is not None:
             await self._server.shutdown(1.0)
+        if self._keeping:
+            await asyncio.wait(self._keeping, timeout=1.0)
+        for task in self._keeping:
+            task.cancel()
 
     async def _sweep(self) -> None:
         while self._server is not None:
@@ -223,16 +246,16 @@ class PushReceiver:
         """Answer one request; the connection is closed after it."""
         address = self._address(request)
         if not self._rate.allows(address, asyncio.get_running_loop().time()):
-            return self._refused("rate", 429, address)
+            return self._refused("rate", 429, address, request)
         platform = self._platform(request)
         if platform is None:
-            return self._refused("path", 404, address)
+            return self._refused("path", 404, address, request)
         if request.method == "GET":
             answer = self.intake.prove(platform, request.query)
         elif request.method == "POST":
             answer = await self._take(platform, request)
         else:
-            return self._refused("method", 405, address)
+            return self._refused("method", 405, address, request)
         self.counts["taken" if answer.status < 300 else "refused"] += 1
         return _closing(answer)
 
@@ -278,7 +301,22 @@ class PushReceiver:
             return told[-self.proxies].strip()
         return request.remote or ""
 
-    def _refused(self, code: str, status: int, address: str) -> web.Response:
-        self.counts[code] += 1
-        log.info("push refused", extra={"code": code, "address": address})
+    def _refused(self, code: str, status: int, address: str, request: BaseRequest) -> web.Response:
+        self.refuse(
+            code, f"{request.method} from {address}", getattr(request.protocol, "first", b"")
+        )
         return _closing(Answer(status))
+
+    def refuse(self, code: str, why: str, first: bytes = b"") -> None:
+        """Count a stranger's request, or one that was never read; a sample is logged and kept,
+        without the secrets that may stand in it."""
+        self.counts[code] += 1
+        REFUSED.labels(code).inc()
+        if not self._kept.take(""):
+            return
+        for secret in self.secrets.values():
+            first = first.replace(secret.encode(), b"***")
+        log.info("push refused", extra={"code": code, "why": why})
+        task = asyncio.ensure_future(self.intake.refuse("", code, why, first))
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)

@@ -99,7 +99,7 @@ def find_mosquitto():
 class Broker:
     """A Mosquitto of its own on a free loopback port, that wants a password."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, *options):
         self.directory, self.process = directory, None
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -115,6 +115,7 @@ class Broker:
             f"password_file {passwords}",
             "allow_anonymous false",
             "max_queued_messages 10000",
+            *options,
         ]
         if os.geteuid() == 0:
             lines.append("user root")
@@ -143,9 +144,9 @@ class Broker:
             return
         raise AssertionError("mosquitto does not listen")
 
-    async def stop(self):
+    async def stop(self, *, by_force=False):
         if self.process is not None and self.process.returncode is None:
-            self.process.terminate()
+            self.process.kill() if by_force else self.process.terminate()
             await self.process.wait()
 
     def publish(self, *messages, topic="application/7/device/0102030405060708/event/up"):
@@ -161,10 +162,14 @@ class Broker:
         client.loop_stop()
 
 
-@pytest.fixture
-async def broker(tmp_path):
+def need_mosquitto():
     if find_mosquitto() is None or shutil.which("mosquitto_passwd") is None:
         pytest.skip("no mosquitto here (apt-get install mosquitto)")
+
+
+@pytest.fixture
+async def broker(tmp_path):
+    need_mosquitto()
     broker = Broker(tmp_path)
     await broker.start()
     yield broker

@@ -212,3 +212,71 @@ async def test_the_rate_remembers_no_more_addresses_than_it_may():
         for i in range(30):
             await port.post(b"{}", headers={"X-Forwarded-For": f"10.0.0.{i}"})
         assert len(port.receiver._rate._buckets) == 10
+
+
+async def test_what_strangers_sent_is_kept_without_our_secrets():
+    async with listening(life_s=0.4) as port:
+        await port.post(b"{}", path="push/ctwing/guessed")
+        await port.raw(b"\x68\x10\xaa\xaa not http at all\r\n\r\n")
+        await port.raw(f"DELETE /push/ctwing/{SECRET} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await port.raw(b"GET /slo")  # and never a word more
+        await asyncio.sleep(0.2)
+        kept = {code: raw for _, code, raw in port.intake.refused}
+    assert set(kept) == {"path", "not_http", "method", "slow"}
+    assert kept["path"].startswith(b"POST /push/ctwing/guessed ")
+    assert b"\x68\x10\xaa\xaa not http" in kept["not_http"]
+    assert kept["method"].startswith(b"DELETE /push/ctwing/*** HTTP/1.1")
+    assert kept["slow"] == b"GET /slo"
+
+
+async def test_of_a_flood_of_refusals_a_sample_is_kept_and_all_are_counted():
+    async with listening(burst=10_000) as port:
+        for _ in range(300):
+            await port.raw(b"\x00\r\n\r\n")
+        await asyncio.sleep(0.1)
+        assert port.receiver.counts["not_http"] == 300
+        assert 100 <= len(port.intake.refused) < 110
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"X-Long: " + b"a" * 100_000,
+        b"\r\n".join(b"X-%d: %s" % (n, b"a" * 1000) for n in range(2000)),
+        b"X-Bad\x00Name: 1",
+        b"Content-Length: -5",
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+        b"Content-Length: " + b"9" * 5000,
+    ],
+    ids=["long", "many", "name", "negative", "two-lengths", "endless"],
+)
+async def test_heads_that_are_too_much_or_wrong_are_refused_and_the_next_push_taken(head):
+    async with listening(read_s=0.5) as port:
+        request = b"POST /push/ctwing/" + SECRET.encode() + b" HTTP/1.1\r\nHost: x\r\n"
+        answer = await port.raw(request + head + b"\r\n\r\n{}")
+        assert not answer.startswith(b"HTTP/1.1 2")
+        assert port.intake.taken == []
+        assert await port.post(b"good") == 200
+        assert port.intake.taken == [("ctwing", b"good")]
+
+
+async def test_slow_senders_hold_up_nobody_else():
+    """Two hundred connections that drip a byte at a time, and pushes between them."""
+    async with listening(life_s=2.0, connections=250, burst=10_000) as port:
+        request = b"POST /push/ctwing/" + SECRET.encode() + b" HTTP/1.1\r\nHost: x\r\n"
+        drips = [await asyncio.open_connection("127.0.0.1", port.port) for _ in range(200)]
+        for _, writer in drips:
+            writer.write(request[:20])
+        statuses = [await port.post(b"%d" % n) for n in range(20)]
+        for at in range(20, 26):
+            for _, writer in drips:
+                writer.write(request[at : at + 1])
+            await asyncio.sleep(0.05)
+        assert statuses == [200] * 20
+        ended = await asyncio.gather(
+            *(asyncio.wait_for(r.read(), 10) for r, _ in drips), return_exceptions=True
+        )
+        assert not any(isinstance(one, TimeoutError) for one in ended)
+        assert port.receiver.counts["slow"] == 200
+        for _, writer in drips:
+            writer.close()

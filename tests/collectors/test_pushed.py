@@ -25,6 +25,7 @@ from collectors.simulator.platform import SimulatedPlatform
 from collectors.simulator.platform import body as platform_body
 from collectors.spool import Spool
 from collectors.storing import Storing
+from tests.collectors.conftest import Broker, need_mosquitto
 
 SECRETS = {
     "ctwing": "c" * 20,
@@ -410,6 +411,40 @@ async def test_uplinks_over_mqtt_are_stored_once_and_rubbish_among_them_is_kept(
                 break
     assert [r.read_at for r in readings()] == sorted(times)
     assert [r.code for r in refused()] == ["structure", "structure"]
+
+
+async def test_uplinks_a_restarted_broker_sends_again_are_stored_once(app, clock, tmp_path):
+    """Every message is in our hands and not yet safe when the broker goes away."""
+    need_mosquitto()
+    broker = Broker(tmp_path, "persistence true", f"persistence_location {tmp_path}/")
+    await broker.start()
+    town(("chirpstack", "heat", "cjt188", EUI, {}))
+    settings = app.extensions["nuan_settings"].replace(mqtt_url=broker.url)
+    storing, gate = storing_of(app, clock), asyncio.Event()
+
+    async def put(batch):
+        await gate.wait()
+        await storing.put(batch)
+
+    times = [clock.now() - timedelta(hours=back) for back in range(15)]
+    poison = [b"\xff\xfe", b"[" * 20_000, b'{"deviceInfo": 7}', b"", b"null"]
+    uplinks = [platform_body("chirpstack", EUI, heat_frame(clock.now()), at) for at in times]
+    async with pushing(app, clock, settings, put):
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(broker.publish, *poison, *uplinks)
+        await asyncio.sleep(0.5)
+        await broker.stop()
+        await broker.start()
+        await asyncio.sleep(2.5)  # found again, and all of it sent again
+        gate.set()
+        for _ in range(200):
+            await asyncio.sleep(0.05)
+            if len(readings()) == 15 and len(refused()) >= 10:
+                break
+    await broker.stop()
+    assert [r.read_at for r in readings()] == sorted(times)
+    assert {r.code for r in refused()} == {"structure"}
+    assert len(refused()) == 10  # each poison twice: it carries nothing it could be known again by
 
 
 async def test_a_way_to_the_database_that_fails_is_tried_again(app, clock):
