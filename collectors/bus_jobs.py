@@ -15,9 +15,11 @@ from typing import Any, Final
 from backend.base.clock import Clock
 from backend.metering import bus_jobs, meter_notes
 from backend.metering.bus_jobs import Job
+from collectors import concentrator_setup
 from collectors.bus_clocks import clock as check_clocks
 from collectors.bus_clocks import drifts_of
 from collectors.bus_search import search
+from collectors.concentrator_session import ConcentratorSession
 from collectors.jobs import Handler, JobEnded, JobFailed, OutOfTime, Report
 from collectors.reading import Asked
 from collectors.session import Conversation
@@ -28,6 +30,12 @@ log = logging.getLogger("nuan.bus_jobs")
 REPORT_EVERY_S = 1.0  # reports in between are kept back, whatever number of steps a second
 
 HANDLERS: Final[dict[str, Handler]] = {"search": search, "clock": check_clocks}
+# A concentrator is told what it has to do; how is its own.
+CONCENTRATOR_HANDLERS: Final[dict[str, Handler]] = {
+    "clock": concentrator_setup.clock,
+    "download": concentrator_setup.download,
+    "read_back": concentrator_setup.read_back,
+}
 
 
 def _keep_clocks(result: Mapping[str, Any], now: datetime) -> None:
@@ -103,7 +111,8 @@ def _settle(job: Job, result: dict[str, Any] | None, error: str | None, now: dat
 async def _handle(
     job: Job, session: Conversation, meters: Sequence[Asked], clock: Clock, report: Report
 ) -> dict[str, Any]:
-    handler = HANDLERS.get(job.kind)
+    is_concentrator = isinstance(session, ConcentratorSession)
+    handler = (CONCENTRATOR_HANDLERS if is_concentrator else HANDLERS).get(job.kind)
     if handler is None:
         raise JobFailed("not_supported")
     return await handler(session, meters, job.parameters, clock, report)

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from itertools import islice
 from typing import Any, Final
 
 from collectors.dialects import BAD_TARGET, LOCAL, Dialect, Freeze, Point, Step, Target
@@ -22,7 +21,7 @@ from collectors.frames.qgdw3761_series import Answer
 from collectors.frames.qgdw3761_tables import CLASS_1, CLASS_2
 from collectors.links.link import LinkDown
 from collectors.session import LINK_DOWN, Clock, Failed, Heard, Read, Session
-from collectors.terminal import ForwardLink, NoAnswer, Terminal, port_control
+from collectors.terminal import ForwardLink, NoAnswer, Terminal, in_parts, port_control
 
 CURRENT, DAY, MONTH = 129, 161, 177  # F: forward active energy, now and frozen
 ELECTRICITY: Final = 0x40  # the one kind a terminal reads itself
@@ -105,8 +104,7 @@ class ConcentratorSession:
     async def _stored(self, targets: Sequence[Target]) -> dict[Target, Read | Failed]:
         """What the store has of these; what it has not is left out, a dead wire fails all."""
         found: dict[Target, Read | Failed] = {}
-        rest = iter(targets)
-        while part := list(islice(rest, POINTS)):
+        for part in in_parts(targets, POINTS):
             try:
                 found |= await self._ask_store(part)
             except NoAnswer:

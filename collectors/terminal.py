@@ -7,8 +7,9 @@ sequence number, so one that comes after its time is never taken for the next on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final, TypeVar
 
 from collectors.frames import FrameError, qgdw3761
 from collectors.frames.qgdw3761 import Message
@@ -17,6 +18,8 @@ from collectors.frames.qgdw3761_series import Answer
 from collectors.frames.qgdw3761_tables import FORWARD, PASSWORD_SIZE
 from collectors.links.concentrator import ConcentratorLink, parse_id
 from collectors.links.link import LinkDown
+
+T = TypeVar("T")
 
 MASTER: Final = 0x02  # A3 of what a master begins: station 1, no group address
 
@@ -115,6 +118,13 @@ class Terminal:
                     if message.wants_confirm:
                         self.link.confirm(message)
         return True
+
+
+def in_parts(things: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most `size`, in order: as much as one question may hold."""
+    rest = iter(things)
+    while part := list(islice(rest, size)):
+        yield part
 
 
 def _messages(chunk: bytes) -> list[Message]:
