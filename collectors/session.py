@@ -73,8 +73,13 @@ NEVER_SENT: Final = (BAD_TARGET, NO_SUPPLY, NO_CREDENTIALS)
 
 # Trying again does not help where the meter has answered, or the target is nonsense.
 _FINAL: Final = frozenset((REFUSED, NO_FREEZE, UNREADABLE, LINK_DOWN, BAD_TARGET))
+# An answer that has begun and goes on is heard out: the longest takes 9.6 s at 300 baud. A line
+# that babbles is not.
+_WHOLE_S: Final = 12.0
+_MOST_HEARD: Final = 1024  # bytes
 # A meter that always has more to say must not hold the bus for ever.
 _MOST_PARTS: Final = 64
+_MOST_REMEMBERED: Final = 4096  # meters of one bus
 
 
 class Clock(Protocol):
@@ -149,8 +154,8 @@ class Conversation(Protocol):
 class Heard:
     """What a conversation has heard: the answers to its steps, or why there is none.
 
-    answers     the answer to each step and to what followed from it, in order; all of them where
-                `is_answered`
+    answers     the answer to each step that is no aside and to what followed from it, in order;
+                all of them where `is_answered`
     reason      "" where it is; else one of REASONS, with `detail` in words
     raw         the frames of the last step's answer; where it failed, the last good frame
     bytes_seen  every byte since the last question
@@ -174,7 +179,7 @@ class Heard:
 class Session:
     """Conversations on one bus.
 
-    timeout_s    how long to wait for the first byte of an answer, and at most for a whole one
+    timeout_s    how long to wait for the first byte of an answer
     idle_s       how long a pause ends an answer that has begun badly
     retries      further attempts after one that failed
     credentials  who writes to DL/T 645 meters and orders their relays; None: such an order is
@@ -203,6 +208,8 @@ class Session:
         """Read a meter's values, current or frozen. Never raises for what a bus or a meter does."""
         async with self._turn:
             now = self._clock.now()
+            if len(self._memory) > _MOST_REMEMBERED:
+                self._memory.clear()
             try:
                 dialect = dialect_for(target, self._memory)
                 steps = dialect.steps(target, now)
@@ -328,39 +335,47 @@ class Session:
 
     async def _try(self, dialect: Hearing, steps: Sequence[Step]) -> Heard:
         await self.link.connect()
-        answers: list[Any] = []
-        heard = Heard("", "")
-        for first in steps:
-            step: Step | None = first
-            raw = b""
-            while step is not None:
-                if len(answers) >= _MOST_PARTS:
-                    heard.note(WRONG_ANSWER, f"more than {_MOST_PARTS} parts")
-                    return heard
-                heard = await self._put(dialect, step)
-                if not heard.is_answered:
-                    return heard
-                raw += heard.raw
-                answers += heard.answers
-                step = step.then(heard.answers[0]) if step.then and heard.answers else None
-            heard.raw = raw
-        heard.answers = answers
-        return heard
+        whole = Heard("", "")
+        for step in steps:
+            heard = await self._follow(dialect, step)
+            if not heard.is_answered:
+                return heard
+            if not step.is_aside:
+                whole.raw = heard.raw
+                whole.answers += heard.answers
+        return whole
+
+    async def _follow(self, dialect: Hearing, first: Step) -> Heard:
+        """One step and whatever its answers lead to."""
+        whole = Heard("", "")
+        step: Step | None = first
+        while step is not None:
+            if len(whole.answers) >= _MOST_PARTS:
+                return Heard(WRONG_ANSWER, f"more than {_MOST_PARTS} parts", raw=whole.raw[-256:])
+            heard = await self._put(dialect, step)
+            if not heard.is_answered:
+                return heard
+            whole.raw += heard.raw
+            whole.answers += heard.answers
+            step = step.then(heard.answers[0]) if step.then and heard.answers else None
+        return whole
 
     async def _put(self, dialect: Hearing, step: Step) -> Heard:
         """One question and its answer, or the bus left alone where none is to come."""
         self.link.discard()
         await self.link.write(step.request)
-        if step.judge is not None:
-            return await self._listen(dialect, step)
-        await asyncio.sleep(self._idle_s)
-        return Heard("", "")
+        if step.judge is None:
+            await asyncio.sleep(self._idle_s)
+            return Heard("", "")
+        patience_s = self._idle_s if step.is_optional else self._timeout_s
+        heard = await self._listen(dialect, step, step.timeout_s or patience_s)
+        return Heard("", "") if step.is_optional and heard.reason == SILENT else heard
 
-    async def _listen(self, dialect: Hearing, step: Step) -> Heard:
+    async def _listen(self, dialect: Hearing, step: Step, timeout_s: float) -> Heard:
         """Hear the bus out until the answer, silence, or a pause after something else."""
         heard, buffer = Heard(), b""
         now = asyncio.get_running_loop().time
-        deadline = now() + (step.timeout_s or self._timeout_s)
+        deadline = now() + timeout_s
         while (left := deadline - now()) > 0:
             wait = min(left, self._idle_s) if heard.bytes_seen else left
             chunk = await self.link.read(wait)
@@ -368,9 +383,11 @@ class Session:
                 break
             if not heard.bytes_seen:
                 heard.note(GARBLED, "no whole frame came")
+                deadline = max(deadline, now() + _WHOLE_S)
             heard.bytes_seen += chunk
             buffer = _judge_all(dialect, step.judge, heard, buffer + chunk)
-            if heard.is_answered or heard.reason in _FINAL:
+            is_babble = len(heard.bytes_seen) > _MOST_HEARD
+            if heard.is_answered or heard.reason in _FINAL or is_babble:
                 break
         return heard
 

@@ -7,7 +7,7 @@ rest: timeouts, retries, resynchronisation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,6 +66,7 @@ __all__ = [
     "Target",
     "dialect_for",
     "judge_unasked",
+    "reading_step",
     "supply_is_open",
 ]
 
@@ -96,8 +97,13 @@ def dialect_for(target: Target, memory: Memory | None = None) -> Dialect:
 def judge_unasked(dialect: Dialect, target: Target, message: Any, now: datetime) -> str:
     """The verdict on a frame nobody asked for: ANSWERED where it is what a question for the
     target's values would have brought. Raises ValueError as `steps` does."""
-    judge = dialect.steps(target, now)[-1].judge
+    judge = reading_step(dialect.steps(target, now)).judge
     return judge(message) if judge else WRONG_ANSWER
+
+
+def reading_step(steps: Sequence[Step]) -> Step:
+    """The one whose answer is the reading."""
+    return [step for step in steps if not step.is_aside][-1]
 
 
 def supply_is_open(read: Read) -> bool | None:

@@ -117,14 +117,18 @@ class Target:
 class Step:
     """Bytes to send and the judge of what comes back.
 
-    judge       None: nobody answers (a broadcast)
-    then        what to ask next because of this answer, None where it was whole
-    timeout_s   how long to wait for the answer where the session's patience is too much
+    judge        None: nobody answers (a broadcast)
+    then         what to ask next because of this answer, None where it was whole
+    is_aside     its answer says nothing: a link reset, a selection
+    is_optional  silence will do as well, and is not waited for long
+    timeout_s    how long to wait for the answer where the session's patience is too much
     """
 
     request: bytes
     judge: Callable[[Any], str] | None
     then: Callable[[Any], Step | None] | None = None
+    is_aside: bool = False
+    is_optional: bool = False
     timeout_s: float | None = None
 
 
@@ -172,7 +176,8 @@ class Dialect(Hearing, Protocol):
         the protocol does not have, CannotAsk where there is no such freeze."""
 
     def meaning(self, answers: Sequence[Any]) -> Meaning:
-        """The values in the answers to all steps, in order; the reading's own is the last."""
+        """The values in the answers to all steps but asides, in order; the reading's own is the
+        last."""
 
     def supply_steps(
         self, target: Target, *, is_open: bool, until: datetime, credentials: Credentials | None

@@ -13,6 +13,7 @@ from typing import Final
 
 from collectors.dialects import cjt188 as cjt_dialect
 from collectors.dialects import dlt645 as dlt_dialect
+from collectors.dialects import mbus as mbus_dialect
 from collectors.dialects.base import (
     LOCAL,
     NO_CREDENTIALS,
@@ -70,6 +71,11 @@ def _set_dlt645(target: Target, when: datetime, who: Credentials | None) -> Erra
     return Errand(target, dialect, steps, _nothing)
 
 
+def _set_mbus(target: Target, when: datetime, _who: Credentials | None) -> Errand[None]:
+    """Write date and time, to the minute."""
+    return mbus_dialect.set_clock(target, when)
+
+
 def _nothing(_answers: object) -> None:
     return None
 
@@ -82,6 +88,7 @@ SETTERS: Final[dict[str, Setter]] = {
     "cjt188": _set_cjt188,
     "dlt645_1997": _set_dlt645,
     "dlt645_2007": _set_dlt645,
+    "mbus": _set_mbus,
 }
 # Who can be set all at once, where nobody answers.
 BROADCASTERS: Final[dict[str, Callable[[Target, datetime], Errand[None]]]] = {

@@ -20,7 +20,12 @@ from collectors.frames.mbus_vif import FB, FD, MAIN
 ACK = b"\xe5"
 BROADCAST, BROADCAST_REPLY, SELECTED = 0xFF, 0xFE, 0xFD
 SND_NKE, SND_UD, REQ_UD2, RSP_UD, FCB = 0x40, 0x53, 0x5B, 0x08, 0x20
-CI_SEND, CI_SELECT, CI_ERROR, CI_VARIABLE = 0x51, 0x52, 0x70, 0x72
+CI_RESET, CI_SEND, CI_SELECT, CI_ERROR = 0x50, 0x51, 0x52, 0x70
+CI_VARIABLE, CI_FIXED = 0x72, 0x73
+# CI field of a baud switch (EN 13757-3 §8).
+BAUD_RATES = dict(
+    zip((300, 600, 1200, 2400, 4800, 9600, 19200, 38400), range(0xB8, 0xC0), strict=True)
+)
 MAX_DATA = 252  # the length byte counts C, A, CI and the data
 
 _INTEGER_FIELDS = {1: 0x01, 2: 0x02, 3: 0x03, 4: 0x04, 6: 0x06, 8: 0x07}
@@ -83,6 +88,20 @@ def encode_variable_response(
     header += bytes((version, medium, access_no & 0xFF, status, 0, 0))
     body = b"".join(records) + (b"\x1f" if more_follows else b"")
     return encode_long(control, address, CI_VARIABLE, header + body)
+
+
+def encode_fixed_response(
+    address: int, id: str, access_no: int, status: int, medium: int,
+    counters: tuple[tuple[int, int], tuple[int, int]], *, control: int = RSP_UD,
+) -> bytes:  # fmt: skip
+    """RSP_UD with fixed data (CI 73, EN 1434-3): two counters, each its unit code and its eight
+    digits; status bit 0 sends them as binary numbers instead of BCD."""
+    units = [unit & 0x3F for unit, _ in counters]
+    coded = bytes((units[0] | (medium & 3) << 6, units[1] | (medium >> 2 & 3) << 6))
+    body = bytes.fromhex(id)[::-1] + bytes((access_no & 0xFF, status)) + coded
+    for _, count in counters:
+        body += count.to_bytes(4, "little") if status & 1 else int_to_bcd(count, 4)
+    return encode_long(control, address, CI_FIXED, body)
 
 
 def manufacturer_bytes(name: str) -> bytes:

@@ -8,10 +8,9 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, ClassVar, Final, Protocol
 
-from collectors.frames import cjt188, mbus
+from collectors.frames import cjt188
 from collectors.frames import cjt188_payload as payloads
 from collectors.frames import cjt188_profiles as tables
-from collectors.frames import mbus_encode as mb
 from collectors.simulator.faults import FaultPlan
 from collectors.simulator.times import LOCAL
 
@@ -258,94 +257,3 @@ class CjtUtilityMeter(CjtMeter):
             "meter_time": self._clock(now),
             "status": self.status,
         }
-
-
-_ENERGY = mb.vif("Energy", "Wh", 0)
-_VOLUME = mb.vif("Volume", "m^3", -3)
-_POWER = mb.vif("Power", "W", 0)
-_FLOW = mb.vif("Volume flow", "m^3/h", -3)
-_SUPPLY = mb.vif("Flow temperature", "°C", -2)
-_RETURN = mb.vif("Return temperature", "°C", -2)
-
-
-@dataclass
-class MbusHeatMeter:
-    """A building's heat meter on M-Bus: answers by primary address and when selected by its id.
-
-    `address` is the primary address in decimals. The source is that of CjtHeatMeter; energy goes
-    out in Wh (48 bits), so that what a building used is known to the Wh.
-    """
-
-    address: str
-    source: Source
-    id: str = "00000001"
-    manufacturer: str = "NUA"
-    version: int = 1
-    medium: int = 0x04  # heat, outlet
-    faults: FaultPlan = field(default_factory=FaultPlan)
-    is_selected: bool = False
-    _access_no: int = 0
-    protocol: ClassVar[str] = "mbus"
-
-    @property
-    def primary(self) -> int:
-        return int(self.address)
-
-    def answer(self, request: mbus.Message, now: datetime) -> Answer:
-        if isinstance(request, mbus.Long) and request.ci == mb.CI_SELECT:
-            self.is_selected = self._is_selected_by(request.data)
-            return mb.ACK if self.is_selected else None
-        if not isinstance(request, mbus.Short):
-            return None
-        is_meant = request.address == self.primary or (
-            request.address == mb.SELECTED and self.is_selected
-        )
-        if not is_meant:
-            return None
-        return self._answer_short(request.control, self.primary, now)
-
-    def stranger(self, request: mbus.Message, now: datetime) -> Answer:
-        control = request.control if isinstance(request, mbus.Short) else 0
-        if control & ~mb.FCB == mb.REQ_UD2:
-            return self._data((self.primary + 1) % 251, f"{int(self.id) + 1:08d}", now)
-        return mb.ACK
-
-    def _answer_short(self, control: int, address: int, now: datetime) -> Answer:
-        if control == mb.SND_NKE:
-            return mb.ACK
-        is_asked = control & ~mb.FCB == mb.REQ_UD2
-        return self._data(address, self.id, now) if is_asked else None
-
-    def _is_selected_by(self, data: bytes) -> bool:
-        """Compare with id (a digit F is any), manufacturer, version and medium (FF is any)."""
-        if len(data) != 8:
-            return False
-        digits = zip(data[3::-1].hex().upper(), self.id, strict=True)
-        own = mb.manufacturer_bytes(self.manufacturer) + bytes((self.version, self.medium))
-        rest = zip(data[4:], own, strict=True)
-        return all(a in ("F", b) for a, b in digits) and all(a in (0xFF, b) for a, b in rest)
-
-    def _data(self, address: int, identity: str, now: datetime) -> bytes:
-        values = self.source(now)
-        self._access_no = (self._access_no + 1) & 0xFF
-        records = [
-            mb.record_int(_ENERGY, values["energy_wh"], length=6),
-            mb.record_int(_VOLUME, values["volume_l"], length=6),
-            mb.record_int(_POWER, values["power_w"]),
-            mb.record_int(_FLOW, values["flow_lph"]),
-            mb.record_int(_SUPPLY, values["supply_cdeg"], length=2),
-            mb.record_int(_RETURN, values["return_cdeg"], length=2),
-            mb.record_datetime(
-                (now + self.faults.clock_shift).astimezone(LOCAL).replace(tzinfo=None)
-            ),
-        ]
-        return mb.encode_variable_response(
-            address,
-            identity,
-            self.manufacturer,
-            self.version,
-            self.medium,
-            self._access_no,
-            0,
-            records,
-        )

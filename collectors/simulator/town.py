@@ -26,6 +26,7 @@ from collectors.simulator.dlt645_meter import Dlt645Meter
 from collectors.simulator.doors import DOORS, NOWHERE, Outside, Pushing, door_of, platforms
 from collectors.simulator.faults import Fault, FaultPlan
 from collectors.simulator.houses import House, build_house
+from collectors.simulator.mbus_meter import MbusHeatMeter
 from collectors.simulator.meters import (
     ELECTRICITY_TYPE,
     GAS_TYPE,
@@ -34,7 +35,6 @@ from collectors.simulator.meters import (
     CjtHeatMeter,
     CjtRoomSensor,
     CjtUtilityMeter,
-    MbusHeatMeter,
     Meter,
     Source,
 )

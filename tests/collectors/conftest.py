@@ -15,7 +15,8 @@ from collectors.links import TcpLink
 from collectors.session import Session
 from collectors.simulator.bus import SimulatedBus
 from collectors.simulator.faults import FaultPlan
-from collectors.simulator.meters import CjtHeatMeter, CjtRoomSensor, CjtUtilityMeter, MbusHeatMeter
+from collectors.simulator.mbus_meter import MbusHeatMeter
+from collectors.simulator.meters import CjtHeatMeter, CjtRoomSensor, CjtUtilityMeter
 from collectors.simulator.town import SimulatedClock
 
 NOON = datetime(2024, 12, 1, 4, 0, tzinfo=UTC)

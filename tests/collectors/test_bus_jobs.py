@@ -9,7 +9,8 @@ from backend.base.db import db
 from backend.metering import bus_jobs, commands
 from backend.people.service import Principal
 from collectors.simulator.bus import SimulatedBus
-from collectors.simulator.meters import CjtUtilityMeter, MbusHeatMeter
+from collectors.simulator.mbus_meter import MbusHeatMeter
+from collectors.simulator.meters import CjtUtilityMeter
 from tests import builders
 from tests.collectors.conftest import heat_values
 from tests.collectors.test_orders import Collecting, soon

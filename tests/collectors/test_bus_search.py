@@ -13,7 +13,8 @@ from collectors.search.base import sift
 from collectors.search.digits import MAX_RANGE, low_bytes, spread
 from collectors.simulator.dlt645_meter import Dlt645Meter
 from collectors.simulator.faults import Fault, FaultPlan
-from collectors.simulator.meters import CjtHeatMeter, CjtUtilityMeter, MbusHeatMeter
+from collectors.simulator.mbus_meter import MbusHeatMeter
+from collectors.simulator.meters import CjtHeatMeter, CjtUtilityMeter
 from collectors.simulator.modbus_meter import ModbusMeter
 from tests.collectors.conftest import heat_values
 

@@ -17,7 +17,8 @@ from collectors.simulator.faults import (
     Occasion,
     PushFault,
 )
-from collectors.simulator.meters import CjtHeatMeter, CjtUtilityMeter, MbusHeatMeter
+from collectors.simulator.mbus_meter import MbusHeatMeter
+from collectors.simulator.meters import CjtHeatMeter, CjtUtilityMeter
 from collectors.simulator.modbus_meter import ModbusMeter
 from tests.collectors.conftest import HEAT_VALUES
 

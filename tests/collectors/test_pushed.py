@@ -14,13 +14,14 @@ from backend.archive.models import Building, Bus, Meter, Region
 from backend.base.db import db
 from backend.metering.models import MeterState, Reading, RefusedFrame
 from collectors.collector import Collector
-from collectors.dialects import Target, dialect_for
+from collectors.dialects import Target, dialect_for, reading_step
 from collectors.frames import cjt188
 from collectors.links.push import PushReceiver
 from collectors.pushed import PushIntake
 from collectors.pushing import NoPushes, pushing
 from collectors.simulator.faults import FaultPlan, PushFault
-from collectors.simulator.meters import CjtHeatMeter, CjtUtilityMeter, MbusHeatMeter
+from collectors.simulator.mbus_meter import MbusHeatMeter
+from collectors.simulator.meters import CjtHeatMeter, CjtUtilityMeter
 from collectors.simulator.platform import SimulatedPlatform
 from collectors.simulator.platform import body as platform_body
 from collectors.spool import Spool
@@ -54,7 +55,8 @@ def values(energy_wh=ENERGY_WH):
 def said(meter, protocol, now, **target):
     """The bytes a meter of ours answers a reading with."""
     dialect = dialect_for(Target(protocol, meter.address, **target))
-    request = dialect.steps(Target(protocol, meter.address, **target), now)[-1].request
+    steps = dialect.steps(Target(protocol, meter.address, **target), now)
+    request = reading_step(steps).request
     message, _ = dialect.decode(request)
     return meter.answer(message, now)
 

@@ -52,7 +52,7 @@ async def test_an_m_bus_master_with_an_echo_is_read_by_primary_and_secondary_add
     bus.has_echo = True
     address = (await bench.port(bus)).address
     session = bench.over(f"{address}&echo=1")
-    for target in (BUILDING, Target("mbus", "24120001")):
+    for target in (BUILDING, Target("mbus", "24120001A13A0104")):
         assert (await session.read(target)).values["energy_wh"] == 54_427_880
     assert session.link.counters.echoes == 4
 

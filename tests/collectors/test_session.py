@@ -96,16 +96,14 @@ class TestReading:
 
 
 class TestWire:
-    async def test_a_bus_at_2400_baud_is_read_as_fast_as_its_wire_allows(self, bench):
+    async def test_an_answer_is_over_when_it_is_whole_and_no_pause_follows_it(self, bench):
+        """Pauses of this session are so long that one of them alone would take all the time."""
         bus = await bench.cjt_bus()
         bus.baud = 2400
-        session = bench.session(bus, timeout_s=2)
-        begun = asyncio.get_running_loop().time()
-        reads = [await session.read(Target("cjt188", ROOM, 0x2A)) for _ in range(3)]
-        taken_s = asyncio.get_running_loop().time() - begun
-        bits = 11 * (18 + 22) * 3  # questions and answers with two preambles each
+        session = bench.session(bus, timeout_s=60, idle_s=60)
+        async with asyncio.timeout(30):
+            reads = [await session.read(Target("cjt188", ROOM, 0x2A)) for _ in range(3)]
         assert all(isinstance(read, Read) for read in reads)
-        assert bits / 2400 <= taken_s < bits / 2400 / 0.9
 
 
 class TestFaults:
@@ -152,12 +150,15 @@ class TestFaults:
         assert read.values["energy_wh"] == 54_427_880
         assert read.tries == 1
 
-    @pytest.mark.parametrize("target", [BUILDING, Target("mbus", "24120001")])
+    @pytest.mark.parametrize(
+        "target", [BUILDING, Target("mbus", "24120001A13A0104"), Target("mbus", "24120001")]
+    )
     async def test_an_echo_on_mbus_is_no_answer(self, bench, target):
         session = bench.session(await bench.mbus_bus([Fault.ECHO], for_ever=True))
         read = await session.read(target)
         assert read.values["energy_wh"] == 54_427_880
-        assert session.link.counters.echoes == 2
+        # Reset or selection, question, and behind wildcards the deselection.
+        assert session.link.counters.echoes == 2 + (len(target.address) == 8)
 
     async def test_the_echo_is_stripped_and_counted(self, bench):
         session = bench.session(await bench.cjt_bus([Fault.ECHO], for_ever=True))

@@ -7,7 +7,8 @@ import pytest
 from collectors.links import TcpLink
 from collectors.session import Read, Target
 from collectors.simulator.faults import collided
-from collectors.simulator.meters import CjtUtilityMeter, MbusHeatMeter
+from collectors.simulator.mbus_meter import MbusHeatMeter
+from collectors.simulator.meters import CjtUtilityMeter
 from collectors.simulator.wire import Wire
 
 BAUD = 24_000  # ten times the usual, so that the tests are quick
