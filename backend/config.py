@@ -179,6 +179,13 @@ SETTINGS: tuple[Setting, ...] = (
         "the operator's number such an order carries, eight digits",
     ),
     S("NUAN_DTU_HOST", str, "0.0.0.0", "address the collector listens on for DTUs"),
+    S(
+        "NUAN_STUCK_DAYS",
+        int,
+        7,
+        "a register without movement for so many days is flagged while water flows or half of "
+        "its neighbours move",
+    ),
     S("NUAN_DTU_PORT", int, 0, "port DTUs dial (buses named dtu://<id>); 0: none"),
     S(
         "NUAN_CONCENTRATOR_HOST",

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Coroutine, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from flask import Flask
@@ -20,13 +20,15 @@ from flask import Flask
 from backend.archive.models import Meter
 from backend.base.clock import Clock
 from backend.base.db import db
-from backend.metering import bus_jobs, bus_states, commands, runs
+from backend.metering import bus_jobs, bus_states, commands, plans, runs
 from backend.metering.bus_jobs import Job
 from backend.metering.commands import Order
+from backend.metering.freezes import MONTH, NO_FREEZE
 from backend.metering.models import Reading
 from backend.metering.runs import Claim, Settled
+from backend.metering.service import NewReading
 from collectors.bus_jobs import carry_out
-from collectors.dialects import REFUSED, supply_is_open
+from collectors.dialects import REFUSED, Freeze, Target, supply_is_open
 from collectors.reading import Asked, Outcome, store
 from collectors.session import LINK_DOWN, NEVER_SENT, Conversation, Failed, Read
 from collectors.until_stored import AWAY, UntilStored
@@ -36,6 +38,15 @@ log = logging.getLogger("nuan.orders")
 POLL_S = 1.0
 PLAN_EVERY = timedelta(seconds=30)
 Buses = Mapping[int, tuple[str, Conversation]]  # bus id -> its link's name, who speaks to it
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What came of a claim on the wire."""
+
+    claim: Claim
+    error: str = ""
+    reading: NewReading | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +145,7 @@ class Orders:
         commands.sweep(now)
         bus_jobs.sweep(now)
         if now - self._planned_at >= PLAN_EVERY:
-            runs.start_planned(now)
+            plans.start_planned(now)
             bus_states.sweep_pushed(now)
             self._planned_at = now
 
@@ -159,28 +170,33 @@ class Orders:
 
     async def _read(self, bus_id: int, claims: list[Claim], meters: dict[int, Asked]) -> None:
         """Ask the claimed meters in turn; a dead wire is asked once and not once a meter."""
-        outcome, results = Outcome(), list[Settled]()
+        outcome, results = Outcome(), list[_Result]()
         is_down = False
         for claim in claims:
             session, asked = self._session(bus_id), meters.get(claim.meter_id)
             if self._stopping.is_set() or session is None:
                 break
             if asked is None or is_down:
-                results.append(Settled(claim, LINK_DOWN if asked else "removed"))
+                results.append(_Result(claim, LINK_DOWN if asked else "removed"))
                 continue
-            result = await session.read(asked.target)
-            outcome.add(asked, result, bus_id)
+            result = await session.read(_target(claim, asked))
             error = result.reason if isinstance(result, Failed) else ""
+            if error != NO_FREEZE:  # which is not the meter's failing
+                outcome.add(asked, result, bus_id)
             is_down = error == LINK_DOWN
-            results.append(Settled(claim, error))
+            reading = None if error else outcome.readings[-1]
+            results.append(_Result(claim, error, reading))
         left = claims[len(results) :]
         await self._until_stored(lambda: self._settle(outcome, results, left))
 
-    def _settle(self, outcome: Outcome, results: list[Settled], left: list[Claim]) -> None:
+    def _settle(self, outcome: Outcome, results: list[_Result], left: list[Claim]) -> None:
         """Readings and the items they belong to, in one transaction."""
         store(outcome)
         ids = _ids_of(outcome)
-        named = [Settled(r.claim, r.error, ids.get(r.claim.meter_id)) for r in results]
+        named = [
+            Settled(r.claim, r.error, ids.get(_key(r.reading)) if r.reading else None)
+            for r in results
+        ]
         now = self.clock.now()
         runs.settle(named, now)
         runs.give_back(left, now)
@@ -211,7 +227,7 @@ class Orders:
         outcome.add(asked, result, order.bus_id)
         store(outcome)
         is_open = supply_is_open(result) if isinstance(result, Read) else None
-        proof = _ids_of(outcome).get(order.meter_id)
+        proof = next(iter(_ids_of(outcome).values()), None)
         state = commands.seen(order, is_open, proof, self.clock.now())
         log.info("supply", extra={"command": order.command_id, "state": state, "open": is_open})
 
@@ -234,14 +250,30 @@ def _on_buses(buses: set[int]) -> dict[int, list[Asked]]:
     return found
 
 
-def _ids_of(outcome: Outcome) -> dict[int, int]:
-    """The rows of an outcome's readings: meter id -> reading id."""
-    keys = [(r.meter_id, r.read_at, r.kind) for r in outcome.readings]
+def _target(claim: Claim, asked: Asked) -> Target:
+    """What the run wants of the meter: its current values, or what it froze."""
+    if claim.frozen_on is None:
+        return asked.target
+    period: Literal["day", "month"] = "month" if claim.what == MONTH else "day"
+    return replace(asked.target, freeze=Freeze(period, claim.frozen_on))
+
+
+_Key = tuple[int, datetime, str]
+
+
+def _key(reading: NewReading) -> _Key:
+    return reading.meter_id, reading.read_at, reading.kind
+
+
+def _ids_of(outcome: Outcome) -> dict[_Key, int]:
+    """The rows of an outcome's readings: (meter, moment, kind) -> reading id."""
+    keys = [_key(reading) for reading in outcome.readings]
     if not keys:
         return {}
     rows = db.session.execute(
-        sa.select(Reading.meter_id, Reading.id).where(
-            sa.tuple_(Reading.meter_id, Reading.read_at, Reading.kind).in_(keys)
+        sa.select(Reading.meter_id, Reading.read_at, Reading.kind, Reading.id).where(
+            sa.tuple_(Reading.meter_id, Reading.read_at, Reading.kind).in_(keys),
+            Reading.corrects_id == 0,
         )
     )
-    return {row.meter_id: row.id for row in rows}
+    return {(row.meter_id, row.read_at, row.kind): row.id for row in rows}

@@ -14,6 +14,7 @@ from backend.metering import meter_notes, refused, service
 from backend.metering.bus_rules import drift_s
 from backend.metering.meter_notes import Signal
 from backend.metering.refused import Refusal, Rows
+from backend.metering.rules import WRONG_TYPE
 from backend.metering.service import NewReading
 from collectors import decode
 from collectors.dialects import Point
@@ -36,6 +37,8 @@ REGISTERS = {
     "water": "volume_l",
     "gas": "volume_l",
 }
+# Of these an answer has at least one; another than its meter's is an answer of another kind.
+COUNTED = frozenset((*REGISTERS.values(), "room_cdeg"))
 
 # A bus with this link is never asked: its meters' platform pushes (`collectors.pushed`).
 PUSH_SCHEME = "push://"
@@ -105,23 +108,30 @@ class Outcome:
 
 
 def _reading(asked: Asked, read: Read) -> NewReading:
-    values = read.values
+    values, name = read.values, REGISTERS.get(asked.kind)
     is_frozen = read.frozen_at is not None
     return NewReading(
         meter_id=asked.meter_id,
         read_at=read.frozen_at or read.at,
         source="collector",
         kind="freeze" if is_frozen else "current",
-        register=values.get(REGISTERS[asked.kind]) if asked.kind in REGISTERS else None,
+        register=values.get(name) if name else None,
         volume_l=values.get("volume_l") if asked.kind == "heat" else None,
         power_w=values.get("power_w"),
         flow_lph=values.get("flow_lph"),
         supply_cdeg=values.get("supply_cdeg"),
         return_cdeg=values.get("return_cdeg"),
         room_cdeg=values.get("room_cdeg"),
+        flags=[WRONG_TYPE] if _is_of_another_kind(asked, values) else [],
         frame=read.raw,
         clock_drift_s=_drift_s(read),
     )
+
+
+def _is_of_another_kind(asked: Asked, values: dict[str, int]) -> bool:
+    """Whether an answer lacks what the archive says its meter counts, and has something else."""
+    wanted = "room_cdeg" if asked.kind == "room" else REGISTERS.get(asked.kind)
+    return wanted is not None and wanted not in values and not COUNTED.isdisjoint(values)
 
 
 def _drift_s(read: Read) -> int | None:

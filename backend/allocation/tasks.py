@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date, datetime
 
 import sqlalchemy as sa
@@ -16,12 +17,16 @@ from backend.metering import closing
 from backend.metering.models import ClosedDay
 
 
-def close_building_day(building_id: int, day: date, now: datetime) -> ClosedDay:
+def close_building_day(
+    building_id: int, day: date, now: datetime, leave: Collection[int] = ()
+) -> ClosedDay:
     """Usage of every meter, the samples condensed, the heat shared provisionally.
 
-    A building whose heat cannot be shared closes all the same, and its row says why.
+    A building whose heat cannot be shared closes all the same, and its row says why.  Meters in
+    `leave` (billed already) keep the usage they have.
     """
-    summary: dict[str, object] = {"meters_with_usage": closing.close_usage(building_id, day)}
+    counted = closing.close_usage(building_id, day, leave)
+    summary: dict[str, object] = {"meters_with_usage": counted}
     if service.rule_of(building_id, day) is not None:
         summary["complete_flats"] = service.condense(building_id, day)
         try:

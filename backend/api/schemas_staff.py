@@ -8,14 +8,19 @@ from marshmallow import ValidationError, validate, validates_schema
 from backend.api.fields import Text, Whole, one_of
 from backend.api.outs import maybe_whole, text, whole
 from backend.metering.commands import ACTIONS
-from backend.metering.runs import PLANS
+from backend.metering.freezes import WHATS
+from backend.metering.plans import PLANS
 
 SCOPES = ("region", "building", "batch", "meter")
 MAX_BATCH = 1000
 
 
 class RunIn(Schema):
-    """Which meters to read now: one id of a region, building or meter, or a batch's meter ids."""
+    """Which meters to read now: one id of a region, building or meter, or a batch's meter ids.
+
+    `what`: current values, or what was frozen at 00:00 of `frozen_on` (a day of the last 31; of
+    a month the settlement day's date, in the last 12).
+    """
 
     scope = Text(1, 16, required=True, validate=[one_of(*SCOPES)])
     ids = fields.List(
@@ -23,6 +28,9 @@ class RunIn(Schema):
         required=True,
         validate=validate.Length(1, MAX_BATCH, error=f"请选择 1 到 {MAX_BATCH} 项。"),
     )
+
+    what = Text(1, 16, load_default="current", validate=[one_of(*WHATS)])
+    frozen_on = fields.Date(load_default=None, allow_none=True)
 
     @validates_schema
     def _one_id(self, data: dict[str, object], **_: object) -> None:
@@ -57,8 +65,10 @@ class RunOut(Schema):
     """A reading run and how far it has come."""
 
     id = whole()
-    scope = text("region, building, batch, meter or plan")
+    scope = text("region, building, batch, meter, plan or missed")
     title = text()
+    what = text("current, day or month")
+    frozen_on = fields.Date(allow_none=True)
     state = text("running, done or cancelled")
     created_at = fields.AwareDateTime()
     deadline_at = fields.AwareDateTime()
@@ -68,9 +78,14 @@ class RunOut(Schema):
 
 
 class PlanIn(Schema):
-    """A meter's own reading plan; null for none."""
+    """A meter's own reading plan; null for none.
+
+    `frozen`: ask for the freeze the period begins with (daily or monthly) in place of what the
+    meter shows.
+    """
 
     plan = Text(1, 16, required=True, allow_none=True, validate=[one_of(*PLANS)])
+    frozen = fields.Boolean(load_default=False)
 
 
 class CommandIn(Schema):

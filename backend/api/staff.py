@@ -10,7 +10,7 @@ from backend.api import answers
 from backend.api.fields import ID
 from backend.api.schemas_staff import CommandIn, CommandOut, PlanIn, RunIn, RunOut
 from backend.base.db import db
-from backend.metering import commands, runs
+from backend.metering import commands, plans, runs
 from backend.metering.models import ReadingRun
 from backend.people.access import allow, principal
 
@@ -24,7 +24,14 @@ bp = APIBlueprint("staff", __name__, url_prefix="/api/v1/staff", tag="运维")
 @allow("operator")
 def start_run(body: dict[str, Any]) -> dict[str, Any]:
     """Read meters now: all of a region or building, a batch, or one; asked again until read."""
-    run = runs.start(body["scope"], body["ids"], principal(), answers.now())
+    run = runs.start(
+        body["scope"],
+        body["ids"],
+        principal(),
+        answers.now(),
+        what=body["what"],
+        frozen_on=body["frozen_on"],
+    )
     db.session.commit()
     return _run(run)
 
@@ -51,7 +58,10 @@ def cancel_run(run_id: int) -> dict[str, Any]:
 
 def _run(run: ReadingRun) -> dict[str, Any]:
     troubles = [row._asdict() for row in runs.troubles(run.id)]
-    names = ("id", "scope", "title", "state", "created_at", "deadline_at", "ended_at")
+    names = (
+        "id", "scope", "title", "what", "frozen_on", "state", "created_at", "deadline_at",
+        "ended_at",
+    )  # fmt: skip
     fields = {name: getattr(run, name) for name in names}
     return {**fields, "progress": runs.progress(run.id), "troubles": troubles}
 
@@ -59,11 +69,11 @@ def _run(run: ReadingRun) -> dict[str, Any]:
 @bp.put(f"/meters/<{ID}:meter_id>/plan")
 @bp.input(PlanIn, arg_name="body")
 @bp.output({}, status_code=204)
-@bp.doc(responses=[404])
+@bp.doc(responses=[404, 422])
 @allow("operator")
 def set_plan(meter_id: int, body: dict[str, Any]) -> str:
     """Read a meter hourly, daily, weekly or monthly besides its bus's interval."""
-    runs.set_plan(meter_id, body["plan"], principal(), answers.now())
+    plans.set_plan(meter_id, body["plan"], principal(), answers.now(), frozen=body["frozen"])
     db.session.commit()
     return ""
 

@@ -32,27 +32,80 @@ class Settled:
 def settle(meter_id: int, since: datetime, now: datetime) -> Settled:
     """Bring closed days in line with what is now known of a meter from `since` on.
 
-    Reaches to the day of the meter's next reading, since until then `since`'s register stood for
-    every midnight.  A day of which a bill was made is not touched but flagged, and the bill
-    named: its adjustment (a reversal and a new bill) is a person's decision.
+    Reaches from the day of the meter's reading before to the day of its next one, since every
+    midnight in between may have been taken from the register at `since`.  A day of which a bill
+    was made is not touched but flagged, and the bill named: its adjustment (a reversal and a new
+    bill) is a person's decision.
     """
     meter = db.session.get_one(Meter, meter_id)
-    bills = _bills(meter, since)
+    first = _first_day(meter, since)
+    bills = _bills(meter, first)
     again: list[date] = []
     billed: list[date] = []
-    for day in _closed_days(meter, since):
+    for day in _closed_days(meter, first, since):
         if any(b.period_from <= day < b.period_to for b in bills):
             billed.append(day)
         else:
             again.append(day)
-    _flag(meter, billed)
+    _flag([meter.id], billed)
     for day in again:
         _count_again(meter, day, now)
     touched = [b.bill_no for b in bills if any(b.period_from <= d < b.period_to for d in billed)]
     return Settled(again, billed, touched)
 
 
-def _closed_days(meter: Meter, since: datetime) -> Sequence[date]:
+def recount(building_id: int, day: date, now: datetime) -> Settled:
+    """Count a building's closed day again where readings came late.
+
+    Nothing is touched where they change nothing.  A meter on whose usage a bill stands keeps the
+    row it was billed by, flagged, and the bill is named.
+    """
+    changed = closing.changed_since(building_id, day)
+    if not changed:
+        return Settled([], [], [])
+    bills = _bills_on(changed, day)
+    billed = {meter_id for meter_id, _ in bills}
+    if set(changed) - billed:
+        close_building_day(building_id, day, now, leave=billed)
+    _flag(sorted(billed), [day])
+    numbers = sorted({number for _, number in bills})
+    return Settled([day] if set(changed) - billed else [], [day] if billed else [], numbers)
+
+
+def _bills_on(meters: Sequence[int], day: date) -> Sequence[tuple[int, str]]:
+    """(meter, bill number) of the standing bills that may rest on these meters' day."""
+    rests = sa.or_(
+        Meter.household_id.is_(None), Meter.household_id == Household.id, Bill.run_id.is_not(None)
+    )
+    rows = db.session.execute(
+        sa.select(Meter.id, Bill.bill_no)
+        .join(Household, Household.building_id == Meter.building_id)
+        .join(Bill, sa.and_(Bill.household_id == Household.id, Bill.utility == Meter.kind))
+        .where(
+            Meter.id.in_(meters),
+            rests,
+            Bill.state != "reversed",
+            Bill.period_from <= day,
+            Bill.period_to > day,
+        )
+    )
+    return [(row.id, row.bill_no) for row in rows]
+
+
+def _first_day(meter: Meter, since: datetime) -> date:
+    """The day of the meter's reading before `since`: from it on midnights may be estimates."""
+    before = db.session.scalar(
+        sa.select(sa.func.max(Reading.read_at)).where(
+            Reading.meter_id == meter.id,
+            Reading.read_at < since,
+            Reading.read_at > since - closing.REACH,
+            Reading.register.is_not(None),
+        )
+    )
+    return business_day(before or since - JUST_BEFORE)
+
+
+def _closed_days(meter: Meter, first: date, since: datetime) -> Sequence[date]:
     """The closed days that may stand on a register at `since`; a midnight belongs to two."""
     following = db.session.scalar(
         sa.select(sa.func.min(Reading.read_at)).where(
@@ -66,14 +119,14 @@ def _closed_days(meter: Meter, since: datetime) -> Sequence[date]:
         sa.select(ClosedDay.day)
         .where(
             ClosedDay.building_id == meter.building_id,
-            ClosedDay.day >= business_day(since - JUST_BEFORE),
+            ClosedDay.day >= first,
             ClosedDay.day <= business_day(last - JUST_BEFORE),
         )
         .order_by(ClosedDay.day)
     ).all()
 
 
-def _bills(meter: Meter, since: datetime) -> Sequence[Bill]:
+def _bills(meter: Meter, first: date) -> Sequence[Bill]:
     """Standing bills that may rest on the meter: its household's; where heat is shared, all."""
     mine = Household.building_id == meter.building_id
     if meter.household_id is not None:
@@ -85,17 +138,17 @@ def _bills(meter: Meter, since: datetime) -> Sequence[Bill]:
             mine,
             Bill.utility == meter.kind,
             Bill.state != "reversed",
-            Bill.period_to > business_day(since - JUST_BEFORE),
+            Bill.period_to > first,
         )
         .order_by(Bill.id)
     ).all()
 
 
-def _flag(meter: Meter, days: Sequence[date]) -> None:
+def _flag(meters: Sequence[int], days: Sequence[date]) -> None:
     db.session.execute(
         sa.update(DailyUsage)
         .where(
-            DailyUsage.meter_id == meter.id,
+            DailyUsage.meter_id.in_(meters),
             DailyUsage.day.in_(days),
             ~DailyUsage.flags.contains([NEEDS_ADJUSTMENT]),
         )

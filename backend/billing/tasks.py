@@ -12,7 +12,7 @@ from backend.archive.models import Household, Meter
 from backend.archive.rules import UTILITIES
 from backend.base import tasks
 from backend.base.db import db
-from backend.billing import service, tariffs, topics
+from backend.billing import changes, service, tariffs, topics
 from backend.billing.models import Bill
 from backend.billing.usage import standing
 
@@ -61,4 +61,12 @@ def issue(building_id: int, utility: str, period_from: str, period_to: str) -> N
     service.issue(
         building_id, utility, date.fromisoformat(period_from), date.fromisoformat(period_to), now
     )
+    db.session.commit()
+
+
+@tasks.task("billing.recount")
+def recount(building_id: int, day: str) -> None:
+    """Task: count a building's closed day again after late readings."""
+    now = current_app.extensions["nuan_clock"].now()
+    changes.recount(building_id, date.fromisoformat(day), now)
     db.session.commit()

@@ -62,13 +62,14 @@ SELECT d.day, f.closed_at, f.reason, s.name AS closed_by,
 """
 
 _RUNS = """
-SELECT r.id, r.title, r.state, r.created_at, s.name AS asked_by, count(i.*) AS total,
+SELECT r.id, r.scope, r.title, r.what, r.frozen_on, r.state, r.created_at,
+       s.name AS asked_by, count(i.*) AS total,
        count(*) FILTER (WHERE i.state = 'read') AS read,
        count(*) FILTER (WHERE i.state = 'missed') AS missed
   FROM (SELECT * FROM reading_run ORDER BY created_at DESC, id DESC LIMIT :limit) r
   LEFT JOIN reading_run_item i ON i.run_id = r.id
   LEFT JOIN staff s ON s.id = r.asked_by
- GROUP BY r.id, r.title, r.state, r.created_at, s.name
+ GROUP BY r.id, r.scope, r.title, r.what, r.frozen_on, r.state, r.created_at, s.name
  ORDER BY r.created_at DESC, r.id DESC
 """
 

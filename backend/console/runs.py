@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import date
+from functools import partial
 from typing import Any
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from backend.archive.models import Building, Meter, Region
+from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.console import queries, supplies
 from backend.console.sessions import attempt, current, now, roles
-from backend.metering import commands, runs
+from backend.metering import commands, freezes, plans, runs
 from backend.metering.models import MeterState
 from backend.people import access
 
@@ -22,7 +26,9 @@ ID = "int(max=9223372036854775807)"
 
 RUN_STATES = {"running": "进行中", "done": "已完成", "cancelled": "已取消"}
 ITEM_STATES = {"waiting": "等待重抄", "taken": "正在抄", "missed": "未抄到", "cancelled": "已取消"}
+WHATS = {"current": "当前值", "day": "日冻结", "month": "月冻结"}
 ERRORS = {
+    "no_freeze": "表内没有这次冻结",
     "silent": "没有应答",
     "garbled": "应答残缺",
     "checksum": "校验错误",
@@ -83,22 +89,53 @@ def _words() -> dict[str, Any]:
         "item_states": ITEM_STATES,
         **supplies.words(),
         "errors": ERRORS,
-        "plans": runs.PLAN_TITLES,
+        "plans": plans.PLAN_TITLES,
+        "frozen_plans": plans.FROZEN,
+        "whats": WHATS,
+        "oldest": {what: freezes.oldest(what, now()) for what in (freezes.DAY, freezes.MONTH)},
+        "today": business_day(now()),
         "every_s": EVERY_S,
     }
 
 
 @access.allow("operator")
 def run_start() -> Response:
-    """Begin a run for 'region:3', 'building:7' or 'meter:9'; then its page."""
+    """Begin a run for 'region:3', 'building:7' or 'meter:9'; then its page.
+
+    `freeze`: "" for the current values, a day for that day's freeze, a month (2026-11) for its.
+    """
     scope, _, number = request.form.get("what", "").partition(":")
     if scope not in ("region", "building", "meter") or not (number.isascii() and number.isdigit()):
         raise Problem("not_found")
     if len(number) > 18:
         raise Problem("not_found")
-    run = runs.start(scope, [int(number)], access.principal(), now())
+    what, frozen_on = _what(request.form)
+    try:
+        run = runs.start(
+            scope, [int(number)], access.principal(), now(), what=what, frozen_on=frozen_on
+        )
+    except Problem as problem:
+        if problem.code == "not_found":
+            raise
+        db.session.rollback()
+        flash(problem.detail, "bad")
+        return redirect(url_for("console.runs"), 303)
     db.session.commit()
     return redirect(url_for("console.run", run_id=run.id), 303)
+
+
+def _what(form: Mapping[str, str]) -> tuple[str, date | None]:
+    """What the form asks for and of which day: each kind has a date field of its own."""
+    what = form.get("what_kind", freezes.CURRENT)
+    if what not in freezes.WHATS:
+        raise Problem("bad_request")
+    if what == freezes.CURRENT:
+        return what, None
+    said = form.get(what, "").strip()
+    try:
+        return what, date.fromisoformat(f"{said}-01" if what == freezes.MONTH else said)
+    except ValueError:
+        return what, None  # freezes.check says what is missing
 
 
 @access.allow("operator", "manager")
@@ -149,6 +186,7 @@ def meter_page(meter_id: int) -> str:
         meter=meter,
         title=runs.meter_title(meter),
         state=db.session.get(MeterState, meter_id),
+        may_freeze=partial(freezes.keeps, meter.protocol, meter.options),
         supply=None if meter.removed_on else commands.supply_of(meter),
         history=queries.supply_commands(meter_id=meter_id),
         **_words(),
@@ -158,9 +196,11 @@ def meter_page(meter_id: int) -> str:
 @access.allow("operator")
 def meter_plan(meter_id: int) -> Response:
     """Set the meter's own plan, or none."""
-    plan = request.form.get("plan", "")
-    if plan and plan not in runs.PLANS:
+    plan, _, frozen = request.form.get("plan", "").partition(":")
+    if plan and plan not in plans.PLANS:
         raise Problem("bad_request")
-    who = access.principal()
-    attempt(lambda: runs.set_plan(meter_id, plan or None, who, now()), "计划已保存。")
+    who, at, is_frozen = access.principal(), now(), frozen == "frozen"
+    attempt(
+        lambda: plans.set_plan(meter_id, plan or None, who, at, frozen=is_frozen), "计划已保存。"
+    )
     return redirect(url_for("console.meter", meter_id=meter_id), 303)

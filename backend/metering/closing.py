@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,33 +15,57 @@ from backend.archive.models import Meter
 from backend.archive.rules import THERMOMETERS
 from backend.base.clock import day_start
 from backend.base.db import db
-from backend.metering import rules
+from backend.base.exact import exact
+from backend.metering import late, quality, rules
 from backend.metering.models import DailyUsage
-from backend.metering.quality import FALLBACK_MAX_PER_DAY, REGISTER_MAX, USUAL_MAX_PER_DAY
+from backend.metering.quality import USABLE
+from backend.metering.rules import Boundary
 
-# A boundary's register is the last one at or before it; an older one than this is flagged.
-FRESH = timedelta(hours=2)
-REACH = timedelta(days=40)
+# How far back a register is looked for, and how far ahead.
+REACH = late.REACH
+BAD_RATIO = "ratio_invalid"
+# Flags that say where a day's usage comes from: where they change, the day is counted again.
+SOURCE_FLAGS = {rules.ESTIMATED, rules.STALE, rules.NO_PAIR, rules.NEGATIVE_DELTA, BAD_RATIO}
 
-# The last usable register of each meter at or before its instant; corrections win over originals.
-BOUNDARY = sa.text("""
-    SELECT m.id AS meter_id, r.id, r.read_at, r.register
+# Around each meter's instant: what was frozen then, the last usable reading up to it and the
+# first after it, and the flags of the newest unusable one since.  Corrections win over originals.
+AROUND = sa.text(f"""
+    SELECT m.id AS meter_id, f.id AS frozen_id, f.read_at AS frozen_at, f.register AS frozen,
+           b.id AS before_id, b.read_at AS before_at, b.register AS before,
+           a.id AS after_id, a.read_at AS after_at, a.register AS after,
+           (SELECT r.flags FROM reading r
+             WHERE r.meter_id = m.id AND r.read_at <= m.at
+               AND r.read_at > coalesce(b.read_at, m.at - CAST(:reach AS interval))
+               AND NOT {USABLE}
+             ORDER BY r.read_at DESC LIMIT 1) AS unused
       FROM unnest(CAST(:meters AS bigint[]), CAST(:ats AS timestamptz[])) AS m(id, at)
-     CROSS JOIN LATERAL (
-           SELECT id, read_at, register FROM reading
+      LEFT JOIN LATERAL (
+           SELECT id, read_at, register FROM reading r
+            WHERE meter_id = m.id AND kind = 'freeze' AND {USABLE} AND register IS NOT NULL
+              AND read_at BETWEEN m.at - CAST(:within AS interval)
+                              AND m.at + CAST(:within AS interval)
+            ORDER BY abs(extract(epoch FROM read_at - m.at)), corrects_id DESC LIMIT 1) f ON true
+      LEFT JOIN LATERAL (
+           SELECT id, read_at, register FROM reading r
             WHERE meter_id = m.id AND read_at <= m.at AND read_at > m.at - CAST(:reach AS interval)
-              AND register IS NOT NULL AND NOT ('impossible' = ANY(flags))
-            ORDER BY read_at DESC, corrects_id DESC LIMIT 1) r
+              AND register IS NOT NULL AND {USABLE}
+            ORDER BY read_at DESC, corrects_id DESC LIMIT 1) b ON true
+      LEFT JOIN LATERAL (
+           SELECT id, read_at, register FROM reading r
+            WHERE meter_id = m.id AND read_at > m.at AND read_at < m.at + CAST(:reach AS interval)
+              AND register IS NOT NULL AND {USABLE}
+            ORDER BY read_at, corrects_id DESC LIMIT 1) a ON true
 """)
 
 
 @dataclass(frozen=True, slots=True)
-class Boundary:
-    """A register at (or last before) an instant, and the reading it was taken from."""
+class Around:
+    """What is known around an instant: see `rules.register_at`; `unused`: flags left out."""
 
-    reading_id: int | None
-    at: datetime
-    register: int
+    frozen: Boundary | None = None
+    before: Boundary | None = None
+    after: Boundary | None = None
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +87,52 @@ class Span:
             "close_reading_id": self.close.reading_id if self.close else None,
             "close": self.close.register if self.close else None,
             "flags": self.flags,
+            **self._more(),
         }
 
+    def _more(self) -> dict[str, Any]:
+        """What only few spans have: a ratio, and the readings an estimate lies between."""
+        more: dict[str, Any] = {}
+        if self.meter.options.get("ratio") is not None:
+            more["ratio"] = str(self.meter.options["ratio"])
+        between = [
+            reading_id
+            for boundary in (self.open, self.close)
+            if boundary is not None and rules.ESTIMATED in boundary.flags
+            for reading_id in boundary.reading_ids
+        ]
+        return more | ({"estimated_between": between} if between else {})
 
-def boundaries(moments: Mapping[int, datetime]) -> dict[int, Boundary]:
-    """meter id -> its register at its instant, in one statement; meters without one left out."""
+
+def around(moments: Mapping[int, datetime]) -> dict[int, Around]:
+    """meter id -> what is known around its instant, in one statement."""
     rows = db.session.execute(
-        BOUNDARY, {"meters": list(moments), "ats": list(moments.values()), "reach": REACH}
+        AROUND,
+        {
+            "meters": list(moments),
+            "ats": list(moments.values()),
+            "reach": REACH,
+            "within": rules.FREEZE_WITHIN,
+        },
     )
-    return {row.meter_id: Boundary(row.id, row.read_at, row.register) for row in rows}
+    return {
+        row.meter_id: Around(
+            _boundary(row.frozen_id, row.frozen_at, row.frozen),
+            _boundary(row.before_id, row.before_at, row.before),
+            _boundary(row.after_id, row.after_at, row.after),
+            tuple(row.unused or ()),
+        )
+        for row in rows
+    }
+
+
+def _boundary(reading_id: int | None, at: datetime, register: int) -> Boundary | None:
+    return None if reading_id is None else Boundary(at, register, (reading_id,))
+
+
+def last_register(meter_id: int, at: datetime) -> Boundary | None:
+    """The last usable register at or before an instant, as it was read."""
+    return around({meter_id: at})[meter_id].before
 
 
 def in_service(meters: Sequence[Meter], begin: datetime, end: datetime) -> list[Meter]:
@@ -83,25 +145,24 @@ def spans(meters: Sequence[Meter], begin: datetime, end: datetime) -> list[Span]
     present = in_service(meters, begin, end)
     opens = {m.id: max(begin, installed_at(m)) for m in present}
     closes = {m.id: min(end, removed_at(m) or end) for m in present}
-    opening, closing = boundaries(opens), boundaries(closes)
-    return [
-        _span(m, opening.get(m.id), closing.get(m.id), opens[m.id], closes[m.id]) for m in present
-    ]
+    opening, closing = around(opens), around(closes)
+    return [_span(m, opening[m.id], closing[m.id], opens[m.id], closes[m.id]) for m in present]
 
 
-def _span(
-    meter: Meter, opened: Boundary | None, closed: Boundary | None, begin: datetime, end: datetime
-) -> Span:
+def _span(meter: Meter, opening: Around, closing: Around, begin: datetime, end: datetime) -> Span:
     """One meter's span; one that came or went at its ends has its own first or final value."""
-    if opened is None and begin == installed_at(meter):
-        opened = Boundary(None, begin, meter.first_register)
+    try:
+        ratio, register = ratio_of(meter), register_of(meter)
+    except ValueError:
+        return Span(meter, None, None, None, [BAD_RATIO])
     ends_here = end == removed_at(meter)
-    if ends_here and meter.final_register is not None and (closed is None or closed.at < end):
-        closed = Boundary(None, end, meter.final_register)
+    first = meter.first_register if begin == installed_at(meter) else None
+    final = meter.final_register if ends_here else None
+    opened = _register_at(begin, opening, first, register)
+    closed = _register_at(end, closing, final, register)
     if opened is None or closed is None or closed.at <= opened.at:
         # Also where no reading came in between: that is not known, not zero.
-        return Span(meter, opened, closed, None, [rules.NO_PAIR])
-    register = rules.Register(meter.register_max or REGISTER_MAX, most_per_day(meter))
+        return Span(meter, opened, closed, None, _flags([rules.NO_PAIR], closing.unused))
     used = rules.usage(
         [
             rules.Reading(opened.at, opened.register),
@@ -109,12 +170,27 @@ def _span(
         ],
         register,
     )
-    flags = [*used.flags]
-    if _stale(opened, begin) or _stale(closed, end):
-        flags.append("stale_boundary")
+    flags = _flags(used.flags, opened.flags, closed.flags)
     if ends_here:
         flags.append(rules.METER_REPLACED)
-    return Span(meter, opened, closed, None if used.amount is None else int(used.amount), flags)
+    if used.amount is None:
+        return Span(meter, opened, closed, None, _flags(flags, closing.unused))
+    counted = rules.scaled(opened.register, closed.register, register, used.amount, ratio)
+    return Span(meter, opened, closed, counted, flags)
+
+
+def _register_at(
+    at: datetime, known: Around, said: int | None, register: rules.Register
+) -> Boundary | None:
+    """The register at an instant; what the archive `said` it was then stands for want of one."""
+    if said is not None and known.frozen is None and (known.before is None or known.before.at < at):
+        return Boundary(at, said)
+    return rules.register_at(at, known.frozen, known.before, known.after, register)
+
+
+def _flags(*parts: Iterable[str]) -> list[str]:
+    """All flags in order, each once."""
+    return list(dict.fromkeys(flag for part in parts for flag in part))
 
 
 def installed_at(meter: Meter) -> datetime:
@@ -131,22 +207,29 @@ def removed_at(meter: Meter) -> datetime | None:
     return datetime.fromisoformat(said) if said else day_start(meter.removed_on)
 
 
-def most_per_day(meter: Meter) -> int:
-    """The most this meter can plausibly count in a day."""
-    usual = USUAL_MAX_PER_DAY.get((meter.kind, meter.scope), FALLBACK_MAX_PER_DAY)
-    return meter.max_per_day or usual
+def ratio_of(meter: Meter) -> Fraction:
+    """What a step of the register stands for: `options["ratio"]`, an exact decimal above 0.
 
-
-def _stale(boundary: Boundary, at: datetime) -> bool:
-    return boundary.reading_id is not None and at - boundary.at > FRESH
-
-
-def close_usage(building_id: int, day: date) -> int:
-    """Write the day's usage of every meter of a building; again gives the same rows.
-
-    Returns how many meters have a known usage.
+    A current transformer's ratio ("40"), a pulse constant ("0.1"); 1 where nothing is said.
+    Raises ValueError for anything else.
     """
-    begin, end = day_start(day), day_start(day + timedelta(days=1))
+    return quality.ratio(meter.options.get("ratio"))
+
+
+def register_of(meter: Meter) -> rules.Register:
+    """The meter's register with what it can plausibly count in a day, in the register's unit."""
+    return quality.register_of(
+        meter.kind, meter.scope, meter.register_max, meter.max_per_day, meter.options.get("ratio")
+    )
+
+
+def most_per_day(meter: Meter) -> int:
+    """The most this meter can plausibly count in a day, in the register's unit."""
+    return int(exact(register_of(meter).max_per_day))
+
+
+def counted(building_id: int, day: date) -> list[Span]:
+    """What every meter of a building counted in a day, as far as is known now."""
     meters = db.session.scalars(
         sa.select(Meter).where(
             Meter.building_id == building_id,
@@ -155,7 +238,15 @@ def close_usage(building_id: int, day: date) -> int:
             sa.or_(Meter.removed_on.is_(None), Meter.removed_on >= day),
         )
     ).all()
-    found = spans(meters, begin, end)
+    return spans(meters, day_start(day), day_start(day + timedelta(days=1)))
+
+
+def close_usage(building_id: int, day: date, leave: Collection[int] = ()) -> int:
+    """Write the day's usage of every meter of a building; again gives the same rows.
+
+    Meters in `leave` keep the row they have.  Returns how many meters have a known usage.
+    """
+    found = [span for span in counted(building_id, day) if span.meter.id not in leave]
     if not found:
         return 0
     insert = pg.insert(DailyUsage).values([_row(span, day) for span in found])
@@ -169,6 +260,18 @@ def close_usage(building_id: int, day: date) -> int:
         )
     )
     return sum(span.usage is not None for span in found)
+
+
+def changed_since(building_id: int, day: date) -> list[int]:
+    """Meters whose usage of a closed day would be counted otherwise today; two statements more."""
+    rows = db.session.execute(
+        sa.select(DailyUsage.meter_id, DailyUsage.usage, DailyUsage.flags)
+        .join(Meter, Meter.id == DailyUsage.meter_id)
+        .where(Meter.building_id == building_id, DailyUsage.day == day)
+    )
+    held = {row.meter_id: (row.usage, set(row.flags) & SOURCE_FLAGS) for row in rows}
+    now = {s.meter.id: (s.usage, set(s.flags) & SOURCE_FLAGS) for s in counted(building_id, day)}
+    return sorted(m for m in held.keys() | now.keys() if held.get(m) != now.get(m))
 
 
 def _row(span: Span, day: date) -> dict[str, object]:

@@ -13,7 +13,7 @@ from backend.base.errors import Problem
 from backend.metering import service
 from backend.metering.models import Reading
 from backend.metering.quality import REGISTER_MAX
-from backend.metering.rules import IMPOSSIBLE
+from backend.metering.rules import DOUBTFUL, UNUSABLE
 from backend.metering.service import NewReading
 from backend.people.service import Principal, audit
 
@@ -33,7 +33,7 @@ class Corrected:
 def correct(reading_id: int, register: int, staff_id: int, reason: str, now: datetime) -> Corrected:
     """Write a new row for the moment of an old one, with the right register, author and reason.
 
-    The old row's flags are kept but for 'impossible', which is what keeps a row out of usage.
+    The old row's flags are kept but for those that keep a row out of usage.
     Problem not_found, reason_missing, register_impossible; already_corrected where the row has a
     correction already (which is then the one to correct).  Usage is the caller's to renew:
     `billing.changes.settle`.
@@ -50,10 +50,10 @@ def correct(reading_id: int, register: int, staff_id: int, reason: str, now: dat
         meter_id=old.meter_id,
         read_at=old.read_at,
         source="correction",
-        kind="correction",
+        kind=_kind(old),
         corrects_id=old.id,
         register=register,
-        flags=[flag for flag in old.flags if flag != IMPOSSIBLE],
+        flags=[flag for flag in old.flags if flag not in UNUSABLE + DOUBTFUL],
         author_id=staff_id,
         reason=reason,
         **{name: getattr(old, name) for name in KEPT},
@@ -72,9 +72,14 @@ def _id_of(old: Reading) -> int:
         sa.select(Reading.id).where(
             Reading.meter_id == old.meter_id,
             Reading.read_at == old.read_at,
-            Reading.kind == "correction",
+            Reading.kind == _kind(old),
             Reading.corrects_id == old.id,
         )
     )
     assert found is not None, "the row was stored a moment ago"
     return found
+
+
+def _kind(old: Reading) -> str:
+    """A freeze put right is a freeze still: it goes before what was read near its moment."""
+    return old.kind if old.kind == "freeze" else "correction"

@@ -154,7 +154,7 @@ def _take_in(rows: Iterator[tables.Row], report: Report, staff_id: int, now: dat
 def _store(readings: dict[int, NewReading], report: Report) -> int:
     """Store a chunk (line -> reading), noting what is doubtful about it; returns how many new."""
     lines = {(r.meter_id, r.read_at): line for line, r in readings.items()}
-    for reading in quality.flag(list(readings.values())).readings:
+    for reading in quality.flag(list(readings.values())):
         for flag in ("reverse", "jump"):
             if flag in reading.flags and len(report.doubtful) < MAX_REPORTED:
                 line = lines[reading.meter_id, reading.read_at]

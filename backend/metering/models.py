@@ -23,6 +23,7 @@ class Reading(Base):
     __table_args__ = (
         sa.PrimaryKeyConstraint("meter_id", "read_at", "kind", "corrects_id"),
         sa.Index("ix_reading_id", "id"),
+        sa.Index("ix_reading_flagged", "read_at", postgresql_where=sa.text("flags <> '{}'")),
         {"postgresql_partition_by": "RANGE (read_at)"},
     )
 
@@ -113,6 +114,7 @@ class MeterState(Base):
     last_error: Mapped[str | None]
     last_reading_id: Mapped[int | None] = mapped_column(sa.BigInteger)
     register: Mapped[int | None] = mapped_column(sa.BigInteger)
+    register_since: Mapped[datetime | None]  # when the register was first seen to show this
     power_w: Mapped[int | None]
     supply_cdeg: Mapped[int | None]
     return_cdeg: Mapped[int | None]
@@ -185,20 +187,27 @@ class ClosedDay(Base):
 class ReadingRun(Base):
     """Meters to be read once: by a person's order, or one period of a plan.
 
-    `scope` says what was chosen (region, building, batch, meter, plan) and `title` names it.
+    `scope` says what was chosen (region, building, batch, meter, plan, missed) and `title` names
+    it; `what` is asked for: the current values, or what the meters froze at 00:00 of `frozen_on`.
     Meters that do not answer are asked again until `deadline_at`.
     """
 
     __tablename__ = "reading_run"
     __table_args__ = (
-        sa.UniqueConstraint("plan", "period_from"),
+        sa.UniqueConstraint("plan", "period_from", "what"),
         sa.CheckConstraint("state IN ('running', 'done', 'cancelled')", name="state"),
+        sa.CheckConstraint(
+            "what IN ('current', 'day', 'month') AND (what = 'current') = (frozen_on IS NULL)",
+            name="what",
+        ),
     )
 
     id: Mapped[BigId]
     scope: Mapped[str]
     title: Mapped[str]
-    plan: Mapped[str | None]  # hourly, daily, weekly, monthly
+    what: Mapped[str] = mapped_column(server_default="current")  # current, day, month
+    frozen_on: Mapped[date | None]
+    plan: Mapped[str | None]  # hourly, daily, weekly, monthly; missed: the midnight's own
     period_from: Mapped[datetime | None]
     asked_by: Mapped[int | None] = ref("staff", nullable=True)
     state: Mapped[str] = mapped_column(server_default="running")

@@ -98,7 +98,7 @@ def _believable(old: Meter, final_register: int, at: datetime) -> None:
     modulus = old.register_max or REGISTER_MAX
     if not 0 <= final_register < modulus:
         raise Problem("register_impossible", field="final_register")
-    last = closing.boundaries({old.id: at}).get(old.id)
+    last = closing.last_register(old.id, at)
     if last is None:
         return
     most = closing.most_per_day(old)

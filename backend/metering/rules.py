@@ -6,7 +6,7 @@ litres from the database, decimals from a display); nothing here rounds.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
 
@@ -24,6 +24,18 @@ NO_PAIR = "fewer_than_two_readings"
 # Flags of one reading.
 DUPLICATE, IMPOSSIBLE, REVERSE = "duplicate", "impossible", "reverse"
 JUMP, STUCK, LATE = "jump", "stuck", "out_of_order"
+WRONG_TYPE = "wrong_type"
+# Such a reading is kept raw and never becomes usage, series or a meter's state...
+UNUSABLE = (IMPOSSIBLE, WRONG_TYPE)
+UNUSABLE_TEMPERATURES = frozenset(UNUSABLE)
+# ... nor does such a one, unless a person has written it down.
+DOUBTFUL = (REVERSE, JUMP)
+# Flags of a register at an instant.
+ESTIMATED, STALE = "estimated", "stale_boundary"
+
+# A reading so near to an instant stands for it as it is; a freeze's own clock may be off by less.
+TOLERANCE = timedelta(minutes=15)
+FREEZE_WITHIN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +190,94 @@ def _register_moved(new: Reading, previous: Reading, register: Register) -> list
     if flag is None and step > exact(register.max_per_day) * days:
         return [JUMP]
     return []
+
+
+def is_usable(flags: Iterable[str], author_id: int | None = None) -> bool:
+    """Whether a reading with these flags may become usage; `author_id` where a person wrote it."""
+    bad = UNUSABLE if author_id is not None else UNUSABLE + DOUBTFUL
+    return not any(flag in bad for flag in flags)
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A register at an instant: what it showed, when, and the readings that say so (0, 1 or 2).
+
+    `flags`: estimated (between two readings) or stale_boundary (the last one before is all).
+    """
+
+    at: datetime
+    register: int
+    reading_ids: tuple[int, ...] = ()
+    flags: tuple[str, ...] = ()
+
+    @property
+    def reading_id(self) -> int | None:
+        """The first of the readings; None for a register that the archive says."""
+        return self.reading_ids[0] if self.reading_ids else None
+
+
+def register_at(
+    at: datetime,
+    frozen: Boundary | None,
+    before: Boundary | None,
+    after: Boundary | None,
+    register: Register,
+) -> Boundary | None:
+    """The register at an instant, from the best there is.
+
+    1. what the meter froze then; 2. the nearest reading within TOLERANCE (of two as near the
+    earlier); 3. between the readings on both sides, in proportion to time, rounded down and
+    flagged `estimated`; 4. the last one before, flagged `stale_boundary`.  None where nothing is
+    known up to `at`.  `before` is the last reading at or before `at`, `after` the first one after;
+    corrected readings come as corrected.
+    """
+    if frozen is not None:
+        return frozen
+    near = [b for b in (before, after) if b is not None and abs(b.at - at) <= TOLERANCE]
+    if near:
+        return min(near, key=lambda b: abs(b.at - at))
+    if before is None:
+        return None
+    carried = Boundary(before.at, before.register, before.reading_ids, (STALE,))
+    return carried if after is None else _between(at, before, after, register) or carried
+
+
+def _between(
+    at: datetime, before: Boundary, after: Boundary, register: Register
+) -> Boundary | None:
+    """The register on the straight line between two readings; None where it fell implausibly."""
+    begin, end = Reading(before.at, before.register), Reading(after.at, after.register)
+    step, _ = _step(begin, end, register)
+    if step is None:
+        return None
+    microsecond = timedelta(microseconds=1)
+    passed, whole = (at - before.at) // microsecond, (after.at - before.at) // microsecond
+    shown = (before.register + int(step * passed / whole)) % int(exact(register.modulus))
+    return Boundary(at, shown, before.reading_ids + after.reading_ids, (ESTIMATED,))
+
+
+def scaled(opened: int, closed: int, register: Register, used: Fraction, ratio: Fraction) -> int:
+    """What passed between two registers, times the meter's ratio, in whole units.
+
+    Rounded down at the registers and not at the difference, so that days add up to their month
+    whatever the ratio.  `used` is the difference in the register's unit, over a rollover too.
+    """
+    wraps = (opened + used - closed) / exact(register.modulus)
+    end = closed + wraps * exact(register.modulus)
+    return int(end * ratio) - int(opened * ratio)
+
+
+def stands_still(
+    unchanged_s: float, flow_lph: int | None, moving: int, neighbours: int, after_s: int
+) -> bool:
+    """Whether a register is stuck: `unchanged_s` without a movement while something moves.
+
+    That something is the meter's own flow, or at least half of its `neighbours` (meters of its
+    kind in the building), of which `moving` have counted within `after_s`.
+    """
+    if unchanged_s < after_s:
+        return False
+    return bool(flow_lph) or (neighbours > 0 and 2 * moving >= neighbours)
 
 
 MISSING = -32768

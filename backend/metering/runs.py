@@ -14,22 +14,26 @@ from typing import Any, Final
 from uuid import uuid4
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 
 from backend.archive.models import Building, Household, Meter, Region
 from backend.archive.service import place
-from backend.base.clock import SHANGHAI, add_months, day_start
 from backend.base.db import db
 from backend.base.errors import Problem
+from backend.metering import freezes
+from backend.metering.freezes import CURRENT, NO_FREEZE
 from backend.metering.models import ReadingRun, ReadingRunItem
 from backend.people.service import Principal, audit
 
-PLANS: Final = ("hourly", "daily", "weekly", "monthly")
-RANKS: Final = {"meter": 0, "batch": 1, "building": 1, "region": 2, "plan": 3}
+RANKS: Final = {"meter": 0, "batch": 1, "building": 1, "region": 2, "plan": 3, "missed": 4}
 LEASE = timedelta(seconds=180)  # of BATCH meters, each silent through all its tries
 BATCH = 8
 FIRST_WAIT, LAST_WAIT = timedelta(minutes=1), timedelta(hours=1)
+LAST_FROZEN_WAIT = timedelta(hours=6)  # a freeze is kept for weeks: no need to hurry
 RUN_FOR = timedelta(hours=12)  # missed ones are asked again for so long
 METER_FOR = timedelta(minutes=10)  # one meter is asked for while somebody waits
+# Reasons after which a meter is not asked again: it has no such freeze, it is not there.
+FINAL_ERRORS: Final = (NO_FREEZE, "removed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Claim:
     meter_id: int
     bus_id: int
     lease: str
+    what: str = CURRENT
+    frozen_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,46 +57,70 @@ class Settled:
     reading_id: int | None = None
 
 
-def wait_after(attempts: int) -> timedelta:
-    """How long to leave a meter alone after that many attempts: 1, 2, 4 … 60 minutes."""
-    return min(FIRST_WAIT * (1 << min(attempts - 1, 10)), LAST_WAIT)
+def wait_after(attempts: int, last: timedelta = LAST_WAIT) -> timedelta:
+    """How long to leave a meter alone after that many attempts: 1, 2, 4 … minutes, up to `last`."""
+    return min(FIRST_WAIT * (1 << min(attempts - 1, 10)), last)
 
 
 def start(
-    scope: str, ids: Sequence[int], actor: Principal, now: datetime, *, run_for: timedelta = RUN_FOR
+    scope: str,
+    ids: Sequence[int],
+    actor: Principal,
+    now: datetime,
+    *,
+    what: str = CURRENT,
+    frozen_on: date | None = None,
 ) -> ReadingRun:
     """Begin to read every live meter of a region (with all below it), building, batch or meter.
 
-    `ids` is one id, of a batch several.  Problems not_found, and no_meters where none is live.
+    `ids` is one id, of a batch several; with `what` day or month the registers frozen at 00:00 of
+    `frozen_on` are asked for, until they are out of reach.  Problems not_found, no_meters where
+    none is live, freeze_out_of_reach, validation.
     """
+    freezes.check(what, frozen_on, now)
     meters, title = _chosen(scope, ids)
-    limit = METER_FOR if scope == "meter" else run_for
     run = ReadingRun(
-        scope=scope, title=title, asked_by=actor.id, created_at=now, deadline_at=now + limit
+        scope=scope,
+        title=title,
+        what=what,
+        frozen_on=frozen_on,
+        asked_by=actor.id,
+        created_at=now,
+        deadline_at=_deadline(scope, what, frozen_on, now),
     )
     db.session.add(run)
     db.session.flush()
-    count = _fill(run, meters, now)
+    count = fill(run, meters, now)
     if count == 0:
         raise Problem("no_meters")
-    audit("run.started", "reading_run", run.id, actor, now=now, scope=scope, meters=count)
+    audit(
+        "run.started", "reading_run", run.id, actor, now=now, scope=scope, meters=count,
+        what=what, frozen_on=frozen_on.isoformat() if frozen_on else None,
+    )  # fmt: skip
     return run
+
+
+def _deadline(scope: str, what: str, frozen_on: date | None, now: datetime) -> datetime:
+    """How long missed meters are asked again: as long as what was asked for can be had."""
+    if frozen_on is not None:
+        return freezes.kept_until(what, frozen_on)
+    return now + (METER_FOR if scope == "meter" else RUN_FOR)
 
 
 def _chosen(scope: str, ids: Sequence[int]) -> tuple[sa.ColumnElement[bool], str]:
     """(which meters, how a person calls them)."""
     if scope == "region":
-        region = _get(Region, ids[0])
+        region = get(Region, ids[0])
         return Meter.building_id.in_(_buildings_below(region.id)), region.name
     if scope == "building":
-        building = _get(Building, ids[0])
+        building = get(Building, ids[0])
         return Meter.building_id == building.id, building.name
     if scope == "meter":
-        return Meter.id == ids[0], meter_title(_get(Meter, ids[0]))
+        return Meter.id == ids[0], meter_title(get(Meter, ids[0]))
     return Meter.id.in_(ids), f"所选 {len(set(ids))} 块表"
 
 
-def _get(model: Any, row_id: int) -> Any:
+def get(model: Any, row_id: int) -> Any:
     row = db.session.get(model, row_id)
     if row is None:
         raise Problem("not_found")
@@ -111,17 +141,17 @@ def _buildings_below(region_id: int) -> Any:
     return sa.select(Building.id).where(Building.region_id.in_(sa.select(tree.c.id)))
 
 
-def _fill(run: ReadingRun, which: sa.ColumnElement[bool], now: datetime) -> int:
+def fill(run: ReadingRun, which: sa.ColumnElement[bool], now: datetime) -> int:
     """Put the chosen live meters into a run, in one statement; how many."""
     names = ("run_id", "meter_id", "bus_id", "rank", "due_at")
     rank = sa.cast(RANKS[run.scope], sa.SmallInteger)
     rows = sa.select(
         sa.literal(run.id, sa.BigInteger), Meter.id, Meter.bus_id, rank, sa.literal(now)
     ).where(which, Meter.removed_on.is_(None))
-    return _changed(sa.insert(ReadingRunItem).from_select(names, rows))
+    return changed(pg.insert(ReadingRunItem).from_select(names, rows).on_conflict_do_nothing())
 
 
-def _changed(statement: Any) -> int:
+def changed(statement: Any) -> int:
     """How many rows a statement has written."""
     kept = {"preserve_rowcount": True}  # an INSERT ... SELECT forgets it otherwise
     done = db.session.execute(statement, execution_options=kept)
@@ -133,15 +163,15 @@ def cancel(run_id: int, actor: Principal, now: datetime) -> ReadingRun:
 
     Problem run_ended for a run that is over.
     """
-    run: ReadingRun = _get(ReadingRun, run_id)
-    stopped = _changed(
+    run: ReadingRun = get(ReadingRun, run_id)
+    stopped = changed(
         sa.update(ReadingRun)
         .where(ReadingRun.id == run_id, ReadingRun.state == "running")
         .values(state="cancelled", ended_at=now)
     )
     if not stopped:
         raise Problem("run_ended")
-    left = _changed(
+    left = changed(
         sa.update(ReadingRunItem)
         .where(ReadingRunItem.run_id == run_id, ReadingRunItem.state.in_(("waiting", "taken")))
         .values(state="cancelled", ended_at=now, lease=None)
@@ -161,8 +191,9 @@ WITH due AS MATERIALIZED (
 )
 UPDATE reading_run_item i SET state = 'taken', attempts = attempts + 1, lease = :lease,
        due_at = :until
-  FROM due WHERE i.run_id = due.run_id AND i.meter_id = due.meter_id
-RETURNING i.run_id, i.meter_id, i.bus_id
+  FROM due JOIN reading_run r ON r.id = due.run_id
+ WHERE i.run_id = due.run_id AND i.meter_id = due.meter_id
+RETURNING i.run_id, i.meter_id, i.bus_id, r.what, r.frozen_on
 """)
 
 
@@ -177,28 +208,33 @@ def take(buses: Sequence[int], now: datetime, *, batch: int = BATCH) -> list[Cla
         "batch": batch,
     }
     rows = db.session.execute(_TAKE, values)
-    return [Claim(row.run_id, row.meter_id, row.bus_id, lease) for row in rows]
+    return [
+        Claim(row.run_id, row.meter_id, row.bus_id, lease, row.what, row.frozen_on) for row in rows
+    ]
 
 
 _SETTLE = sa.text("""
 UPDATE reading_run_item i
-   SET state = CASE WHEN s.error = '' THEN 'read'
-                    WHEN :now + w.wait >= r.deadline_at THEN 'missed' ELSE 'waiting' END,
-       ended_at = CASE WHEN s.error = '' OR :now + w.wait >= r.deadline_at
-                       THEN CAST(:now AS timestamptz) END,
-       due_at = :now + w.wait, error = nullif(s.error, ''), reading_id = s.reading_id,
-       lease = NULL
-  FROM unnest(CAST(:runs AS bigint[]), CAST(:meters AS bigint[]), CAST(:leases AS text[]),
-              CAST(:errors AS text[]), CAST(:readings AS bigint[]))
-       AS s(run_id, meter_id, lease, error, reading_id)
-  JOIN reading_run r ON r.id = s.run_id
-  JOIN reading_run_item held ON held.run_id = s.run_id AND held.meter_id = s.meter_id
-  JOIN unnest(CAST(:waits AS interval[])) WITH ORDINALITY AS w(wait, attempts)
-       ON w.attempts = least(held.attempts, cardinality(CAST(:waits AS interval[])))
+   SET state = CASE WHEN s.error = '' THEN 'read' WHEN s.is_last THEN 'missed' ELSE 'waiting' END,
+       ended_at = CASE WHEN s.error = '' OR s.is_last THEN CAST(:now AS timestamptz) END,
+       due_at = s.again, error = nullif(s.error, ''), reading_id = s.reading_id, lease = NULL
+  FROM (SELECT s.*, :now + w.wait AS again,
+               s.error = ANY(:final) OR :now + w.wait >= r.deadline_at AS is_last
+          FROM unnest(CAST(:runs AS bigint[]), CAST(:meters AS bigint[]), CAST(:leases AS text[]),
+                      CAST(:errors AS text[]), CAST(:readings AS bigint[]))
+               AS s(run_id, meter_id, lease, error, reading_id)
+          JOIN reading_run r ON r.id = s.run_id
+          JOIN reading_run_item held ON held.run_id = s.run_id AND held.meter_id = s.meter_id
+          JOIN unnest(CAST(:waits AS interval[]), CAST(:frozen_waits AS interval[]))
+               WITH ORDINALITY AS t(current, frozen, attempts)
+               ON t.attempts = least(held.attempts, cardinality(CAST(:waits AS interval[])))
+         CROSS JOIN LATERAL (
+               SELECT CASE r.what WHEN 'current' THEN t.current ELSE t.frozen END) AS w(wait)) s
  WHERE i.run_id = s.run_id AND i.meter_id = s.meter_id
    AND i.state = 'taken' AND i.lease = s.lease
 """)
-_WAITS = [wait_after(attempts) for attempts in range(1, 8)]
+_WAITS = [wait_after(attempts) for attempts in range(1, 11)]
+_FROZEN_WAITS = [wait_after(attempts, LAST_FROZEN_WAIT) for attempts in range(1, 11)]
 
 
 def settle(results: Sequence[Settled], now: datetime) -> int:
@@ -209,10 +245,12 @@ def settle(results: Sequence[Settled], now: datetime) -> int:
     if not results:
         return 0
     claims = [r.claim for r in results]
-    return _changed(
+    return changed(
         _SETTLE.bindparams(
             now=now,
             waits=_WAITS,
+            frozen_waits=_FROZEN_WAITS,
+            final=list(FINAL_ERRORS),
             runs=[c.run_id for c in claims],
             meters=[c.meter_id for c in claims],
             leases=[c.lease for c in claims],
@@ -228,7 +266,7 @@ def give_back(claims: Sequence[Claim], now: datetime) -> int:
         return 0
     item = ReadingRunItem
     held = sa.tuple_(item.run_id, item.meter_id).in_([(c.run_id, c.meter_id) for c in claims])
-    return _changed(
+    return changed(
         sa.update(item)
         .where(held, item.state == "taken", item.lease == claims[0].lease)
         .values(state="waiting", lease=None, due_at=now, attempts=item.attempts - 1)
@@ -252,75 +290,8 @@ UPDATE reading_run r SET state = 'done', ended_at = :now
 
 def sweep(now: datetime) -> int:
     """Miss what is past its deadline and end the runs that have nothing left; how many ended."""
-    _changed(_MISS_OVERDUE.bindparams(now=now))
-    return _changed(_END_RUNS.bindparams(now=now))
-
-
-def period_of(plan: str, now: datetime) -> tuple[datetime, datetime]:
-    """[from, to) of the period of a plan `now` is in: Shanghai's hours, days, weeks, months."""
-    local = now.astimezone(SHANGHAI)
-    if plan == "hourly":
-        hour = now.replace(minute=0, second=0, microsecond=0)
-        return hour, hour + timedelta(hours=1)
-    first, last = _days_of(plan, local.date())
-    return day_start(first), day_start(last)
-
-
-def _days_of(plan: str, today: date) -> tuple[date, date]:
-    if plan == "weekly":
-        monday = today - timedelta(days=today.weekday())
-        return monday, monday + timedelta(days=7)
-    if plan == "monthly":
-        return add_months(today, 0), add_months(today, 1)
-    return today, today + timedelta(days=1)
-
-
-PLAN_TITLES: Final = {
-    "hourly": "每小时",
-    "daily": "每日",
-    "weekly": "每周",
-    "monthly": "每月",
-}
-_BEGIN_PLANNED = sa.text("""
-INSERT INTO reading_run (scope, title, plan, period_from, created_at, deadline_at)
-SELECT 'plan', :title, :plan, :period_from, :now, :period_to
- WHERE NOT EXISTS (SELECT 1 FROM reading_run WHERE plan = :plan AND period_from = :period_from)
-   AND EXISTS (SELECT 1 FROM meter WHERE removed_on IS NULL AND options ->> 'plan' = :plan)
-    ON CONFLICT DO NOTHING RETURNING id
-""")
-
-
-def start_planned(now: datetime) -> int:
-    """Begin the runs of the plans whose period has begun, once a period; how many runs.
-
-    A meter's plan is its `options["plan"]`; it is asked in its period until it has answered.
-    """
-    return sum(_start_plan(plan, now) for plan in PLANS)
-
-
-def _start_plan(plan: str, now: datetime) -> bool:
-    period_from, period_to = period_of(plan, now)
-    values = {
-        "plan": plan,
-        "title": f"{PLAN_TITLES[plan]}计划",
-        "period_from": period_from,
-        "period_to": period_to,
-        "now": now,
-    }
-    run_id = db.session.scalar(_BEGIN_PLANNED, values)
-    if run_id is None:
-        return False
-    planned = Meter.options["plan"].astext == plan
-    _fill(db.session.get_one(ReadingRun, run_id), planned, now)
-    return True
-
-
-def set_plan(meter_id: int, plan: str | None, actor: Principal, now: datetime) -> None:
-    """Read a meter by a plan of its own besides its bus's interval, or (None) no more."""
-    meter: Meter = _get(Meter, meter_id)
-    rest = {key: value for key, value in meter.options.items() if key != "plan"}
-    before, meter.options = meter.options.get("plan"), rest | ({"plan": plan} if plan else {})
-    audit("meter.plan", "meter", meter_id, actor, now=now, before=before, plan=plan)
+    changed(_MISS_OVERDUE.bindparams(now=now))
+    return changed(_END_RUNS.bindparams(now=now))
 
 
 def progress(run_id: int) -> dict[str, int]:
@@ -337,7 +308,7 @@ def progress(run_id: int) -> dict[str, int]:
 
 def run_of(run_id: int) -> ReadingRun:
     """The run; Problem not_found."""
-    run: ReadingRun = _get(ReadingRun, run_id)
+    run: ReadingRun = get(ReadingRun, run_id)
     return run
 
 

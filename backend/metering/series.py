@@ -30,7 +30,7 @@ def fill(readings: Iterable[NewReading]) -> None:
     """Put the readings' temperatures into their days; the last reading of a slot stands."""
     samples: dict[Key, list[tuple[int, int]]] = defaultdict(list)
     for r in readings:
-        if r.kind == "current" and rules.IMPOSSIBLE not in r.flags:
+        if r.kind == "current" and rules.UNUSABLE_TEMPERATURES.isdisjoint(r.flags):
             for quantity in QUANTITIES:
                 value = getattr(r, quantity)
                 if value is not None:

@@ -7,12 +7,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
+from flask import current_app
 
 from backend.base.clock import month_start
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.metering import meter_notes, quality, series, store
-from backend.metering.models import ManualEntry, MeterState, Reading
+from backend.metering import (
+    closing,
+    late,
+    meter_notes,
+    quality,
+    refused,
+    rules,
+    series,
+    store,
+)
+from backend.metering.models import ManualEntry, Reading
+from backend.metering.refused import Refusal
 
 MAX_BACKDATED = timedelta(days=60)
 
@@ -54,19 +65,44 @@ class Recorded:
 def record(batch: Sequence[NewReading]) -> Recorded:
     """Store a batch exactly once; a reading already there is left as it is.
 
-    Flags each reading against the meter's last state, moves that state, counts the answers and
-    fills today's series.  Everything in the caller's transaction.
+    Flags each reading against what is known of its meter, moves the meters' states, counts the
+    answers, fills the days' series, and has closed days counted again where a reading changes
+    what is known of them.  Everything in the caller's transaction.
     """
     if not batch:
         return Recorded(0, 0)
     _ensure_partitions(batch)
-    flagged = quality.flag(batch)
-    fresh = store.put(flagged.readings, likely_new=flagged.all_newer)
+    meters = quality.known({r.meter_id for r in batch})
+    parted = store.part(batch, {meter_id: known.last_at for meter_id, known in meters.items()})
+    fresh = store.put(quality.flag(parted.new, meters, _thresholds()))
     store.move_states(fresh)
     meter_notes.keep_clocks((r.meter_id, r.clock_drift_s, r.read_at) for r in fresh)
     store.count(((r.meter_id, r.read_at) for r in fresh if r.kind == "current"), answered=True)
     series.fill(fresh)
+    late.notice(fresh, meters)
+    _keep_conflicts(parted.conflicts)
     return Recorded(len(fresh), len(batch) - len(fresh))
+
+
+def _thresholds() -> quality.Thresholds:
+    settings = current_app.extensions["nuan_settings"]
+    return quality.Thresholds(settings.clock_drift_s, settings.stuck_days * rules.DAY_S)
+
+
+def _keep_conflicts(conflicts: Sequence[NewReading]) -> None:
+    """Another value for a moment that has one is no reading; what was said is kept raw."""
+    kept = [
+        Refusal(
+            None,
+            rules.DUPLICATE,
+            f"{r.read_at.isoformat()} 已有另一读数，未采用 {r.register}",
+            r.frame or b"",
+            r.read_at,
+            meter_id=r.meter_id,
+        )
+        for r in conflicts
+    ]
+    refused.keep(kept, lambda _: [])
 
 
 def record_failures(failures: Sequence[tuple[int, datetime, str]]) -> None:
@@ -101,8 +137,8 @@ def typed_reading(
         raise Problem("reading_in_future", field="read_at")
     if read_at < now - MAX_BACKDATED:
         raise Problem("reading_too_old", field="read_at")
-    before = db.session.get(MeterState, meter_id)
-    since = None if before is None or before.register is None else register - before.register
+    before = closing.last_register(meter_id, read_at)
+    since = None if before is None else register - before.register
     typed = NewReading(
         meter_id,
         read_at,
@@ -112,7 +148,7 @@ def typed_reading(
         author_id=staff_id,
         reason=note,
     )
-    (new,) = quality.flag([typed]).readings
+    (new,) = quality.flag([typed])
     _confirmed(new.flags, confirm, note)
     record([new])
     reading_id = _existing_id(meter_id, read_at)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -14,43 +15,102 @@ from psycopg import sql as pgsql
 
 from backend.base.clock import business_day
 from backend.base.db import db
-from backend.metering.rules import IMPOSSIBLE
+from backend.metering.rules import is_usable
 
 if TYPE_CHECKING:
     from backend.metering.service import NewReading
 
+# The columns of a reading; those before `register` are said of every one.
 COLUMNS = (
     "meter_id", "read_at", "source", "kind", "corrects_id", "register", "volume_l", "power_w",
     "flow_lph", "supply_cdeg", "return_cdeg", "room_cdeg", "flags", "frame", "author_id",
     "reason",
 )  # fmt: skip
+_ALWAYS = COLUMNS[:5]
 _KEY = attrgetter("meter_id", "read_at", "kind", "corrects_id")
+_VALUES = attrgetter(*COLUMNS)
 _NAMES = pgsql.SQL(", ").join(map(pgsql.Identifier, COLUMNS))
 _COPY = pgsql.SQL("COPY {} ({}) FROM STDIN")
 _STAGE = pgsql.SQL(
-    "CREATE TEMP TABLE IF NOT EXISTS reading_stage ON COMMIT DELETE ROWS AS "
-    "SELECT {} FROM reading WITH NO DATA"
-).format(_NAMES)
+    "CREATE TEMP TABLE IF NOT EXISTS reading_stage (LIKE reading INCLUDING DEFAULTS) "
+    "ON COMMIT DELETE ROWS"
+)
 _UNSTAGE = pgsql.SQL(
     "INSERT INTO reading ({0}) SELECT {0} FROM reading_stage ON CONFLICT DO NOTHING "
     "RETURNING meter_id, read_at, kind, corrects_id"
 ).format(_NAMES)
+_NULL = "\\N"
+
+# Which of these are there already, and which of those with another register; most are one row.
+_THERE = """
+SELECT n.position, r.register IS DISTINCT FROM n.register AS differs
+  FROM unnest(%s::bigint[], %s::timestamptz[], %s::text[], %s::bigint[], %s::bigint[])
+       WITH ORDINALITY AS n(meter_id, read_at, kind, corrects_id, register, position)
+  JOIN reading r USING (meter_id, read_at, kind, corrects_id)
+ WHERE r.read_at BETWEEN %s AND %s
+"""
 
 
-def put(batch: Sequence[NewReading], *, likely_new: bool) -> list[NewReading]:
-    """Insert the readings that are not there yet, and return those.
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """A batch parted: not stored yet, and stored (or said twice) with another register."""
 
-    Where all are likely new they are copied straight into place; if one is there after all, or
-    where duplicates are expected, they go by a staging table that passes duplicates over.
+    new: list[NewReading]
+    conflicts: list[NewReading]
+
+
+def part(batch: Sequence[NewReading], last: Mapping[int, datetime | None]) -> Sorted:
+    """Leave out the readings that are there already, asking only about those that may be.
+
+    `last` is the moment of each meter's last reading: what is newer is new.
     """
-    if likely_new:
-        try:
-            with db.session.begin_nested():
-                _copy("reading", batch)
-            return list(batch)
-        except psycopg.errors.UniqueViolation:
-            pass
-    return _put_staged(batch)
+    once: dict[Any, NewReading] = {}
+    conflicts = []
+    for reading in batch:
+        first = once.setdefault(_KEY(reading), reading)
+        if first is not reading and first.register != reading.register:
+            conflicts.append(reading)
+    distinct = list(once.values())
+    doubtful = [r for r in distinct if (at := last.get(r.meter_id)) is not None and r.read_at <= at]
+    if not doubtful:
+        return Sorted(distinct, conflicts)
+    there = _there(doubtful)
+    conflicts += [doubtful[n] for n, differs in there.items() if differs]
+    known = {id(doubtful[n]) for n in there}
+    return Sorted([r for r in distinct if id(r) not in known], conflicts)
+
+
+def _there(readings: Sequence[NewReading]) -> dict[int, bool]:
+    """Index -> whether the stored row's register differs, of those that are stored."""
+    meters, moments, kinds, corrects = zip(*map(_KEY, readings), strict=True)
+    values = (
+        list(meters),
+        _texts("read_at", moments),
+        list(kinds),
+        list(corrects),
+        [r.register for r in readings],
+        min(moments),
+        max(moments),
+    )
+    with _raw().cursor() as cursor:
+        rows = cursor.execute(_THERE, values).fetchall()
+    return {position - 1: differs for position, differs in rows}
+
+
+def put(batch: Sequence[NewReading]) -> list[NewReading]:
+    """Insert readings taken for new, and return those that were.
+
+    They are copied straight into place; where one is there after all (another process was
+    quicker), they go by a staging table that passes duplicates over.
+    """
+    if not batch:
+        return []
+    try:
+        with db.session.begin_nested():
+            _copy("reading", batch)
+        return list(batch)
+    except psycopg.errors.UniqueViolation:
+        return _put_staged(batch)
 
 
 def _put_staged(batch: Sequence[NewReading]) -> list[NewReading]:
@@ -67,13 +127,42 @@ def _put_staged(batch: Sequence[NewReading]) -> list[NewReading]:
 
 
 def _copy(table: str, batch: Sequence[NewReading]) -> None:
-    values = attrgetter(*COLUMNS)
+    """COPY a batch column by column as text: a third of the time of a call for each row."""
+    columns = dict(zip(COLUMNS, zip(*map(_VALUES, batch), strict=True), strict=True))
+    used = [
+        name
+        for name, values in columns.items()
+        if name in _ALWAYS or any(v is not None and v != [] for v in values)
+    ]
+    lines = "\n".join(map("\t".join, zip(*(_texts(n, columns[n]) for n in used), strict=True)))
+    names = pgsql.SQL(", ").join(map(pgsql.Identifier, used))
     with (
         _raw().cursor() as cursor,
-        cursor.copy(_COPY.format(pgsql.Identifier(table), _NAMES)) as copy,
+        cursor.copy(_COPY.format(pgsql.Identifier(table), names)) as copy,
     ):
-        for reading in batch:
-            copy.write_row(values(reading))
+        copy.write(f"{lines}\n".encode())
+
+
+def _texts(name: str, values: Sequence[Any]) -> list[str]:
+    """A column's values as COPY's text format has them."""
+    if name == "read_at":
+        text: dict[datetime, str] = {}
+        return [text.get(v) or text.setdefault(v, v.isoformat()) for v in values]
+    if name == "frame":
+        return [_NULL if v is None else "\\\\x" + v.hex() for v in values]
+    if name == "flags":
+        return ["{}" if not v else "{" + ",".join(map(_escaped, v)) + "}" for v in values]
+    if name in ("source", "kind", "reason"):
+        text_of = {v: _NULL if v is None else _escaped(v) for v in set(values)}
+        return [text_of[v] for v in values]
+    return [_NULL if v is None else str(v) for v in values]
+
+
+def _escaped(text: str) -> str:
+    """Text as COPY wants it: its own signs escaped."""
+    for sign, escape in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
+        text = text.replace(sign, escape)
+    return text
 
 
 def _raw() -> psycopg.Connection[Any]:
@@ -83,10 +172,10 @@ def _raw() -> psycopg.Connection[Any]:
 
 # Each meter's state follows its newest believable reading and is never moved back.
 _MOVE = sa.text("""
-INSERT INTO meter_state AS s (meter_id, last_ok_at, last_reading_id, register, power_w,
-                              supply_cdeg, return_cdeg, room_cdeg)
-SELECT r.meter_id, r.read_at, r.id, r.register, r.power_w,
-       r.supply_cdeg, r.return_cdeg, r.room_cdeg
+INSERT INTO meter_state AS s (meter_id, last_ok_at, last_reading_id, register, register_since,
+                              power_w, supply_cdeg, return_cdeg, room_cdeg)
+SELECT r.meter_id, r.read_at, r.id, r.register, CASE WHEN r.register IS NOT NULL THEN r.read_at END,
+       r.power_w, r.supply_cdeg, r.return_cdeg, r.room_cdeg
   FROM unnest(CAST(:meters AS bigint[]), CAST(:moments AS timestamptz[]),
               CAST(:kinds AS text[]), CAST(:corrects AS bigint[]))
        AS n(meter_id, read_at, kind, corrects_id)
@@ -97,6 +186,9 @@ ON CONFLICT (meter_id) DO UPDATE SET
     last_ok_at = excluded.last_ok_at,
     last_reading_id = excluded.last_reading_id,
     register = coalesce(excluded.register, s.register),
+    register_since = CASE WHEN excluded.register = s.register AND s.register_since IS NOT NULL
+                          THEN s.register_since
+                          ELSE coalesce(excluded.register_since, s.register_since) END,
     power_w = coalesce(excluded.power_w, s.power_w),
     supply_cdeg = coalesce(excluded.supply_cdeg, s.supply_cdeg),
     return_cdeg = coalesce(excluded.return_cdeg, s.return_cdeg),
@@ -110,7 +202,9 @@ def move_states(fresh: Sequence[NewReading]) -> None:
     newest: dict[int, NewReading] = {}
     for reading in fresh:
         known = newest.get(reading.meter_id)
-        if (known is None or _later(reading, known)) and IMPOSSIBLE not in reading.flags:
+        if known is not None and not _later(reading, known):
+            continue
+        if not reading.flags or is_usable(reading.flags, reading.author_id):
             newest[reading.meter_id] = reading
     if not newest:
         return

@@ -155,8 +155,8 @@ def test_a_buildings_heat_over_a_replaced_settlement_meter_is_shared_whole(app, 
     begin, end = FIRST + timedelta(days=1), FIRST + timedelta(days=3)
     before = allocation.allocate(house.id, begin, end, "trial", NOON).total_wh
     at = day_start(begin) + timedelta(hours=30)
-    opened = closing.boundaries({whole.id: at})[whole.id].register
-    closed = closing.boundaries({whole.id: day_start(end)})[whole.id].register
+    opened = closing.last_register(whole.id, at).register
+    closed = closing.last_register(whole.id, day_start(end)).register
     new = replace_meter(whole.id, opened, NewMeter(7), at, staff.id, NOON, reason="换表")
     record([NewReading(new.id, day_start(end), "collector", register=7 + closed - opened)])
     run = allocation.allocate(house.id, begin, end, "trial", NOON)

@@ -106,7 +106,7 @@ def water(app):
     )
     building = builders.make_building()
     homes = [builders.make_household(building, f"10{n}") for n in (1, 2)]
-    meters = [builders.make_meter(building, home, "water") for home in homes]
+    meters = [builders.make_meter(building, home, "water", max_per_day=10_000) for home in homes]
     record(
         [
             NewReading(meters[0].id, day_start(FIRST), "collector", register=100_000),

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from backend.archive.models import Meter
 from backend.base.clock import SystemClock
 from backend.base.db import db
-from backend.metering import commands, runs
+from backend.metering import commands, plans, runs
 from backend.metering.models import MeterCommand, Reading, ReadingRunItem
 from backend.people.service import Principal
 from collectors.collector import Collector
@@ -165,7 +165,7 @@ async def test_a_collector_told_to_stop_gives_back_what_it_had_not_asked(app, pe
 async def test_a_meters_own_plan_is_carried_out_without_anybody_asking(app, wire, people):
     install(wire)
     meter_id = db.session.scalars(sa.select(Meter.id).order_by(Meter.id)).first()
-    runs.set_plan(meter_id, "daily", people[0], CLOCK.now())
+    plans.set_plan(meter_id, "daily", people[0], CLOCK.now())
     db.session.commit()
     async with Collecting(app):
         await soon(lambda: [i.state for i in db.session.query(ReadingRunItem)] == ["read"])

@@ -8,7 +8,7 @@ import pytest
 
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.metering import runs
+from backend.metering import plans, runs
 from backend.metering.models import ReadingRun, ReadingRunItem
 from backend.metering.runs import Settled
 from backend.people.models import AuditEvent
@@ -207,15 +207,15 @@ def test_a_cancelled_run_asks_nobody_more_and_no_late_answer_changes_it(house, o
 )
 def test_a_plans_period_is_shanghais(plan, first, last):
     period = tuple(datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (first, last))
-    assert runs.period_of(plan, NOON + timedelta(minutes=7)) == period
+    assert plans.period_of(plan, NOON + timedelta(minutes=7)) == period
 
 
 def test_each_meter_is_read_by_its_own_plan_once_a_period(house, operator):
     hourly, daily, _ = house.meters
-    runs.set_plan(hourly.id, "hourly", operator, NOON)
-    runs.set_plan(daily.id, "daily", operator, NOON)
+    plans.set_plan(hourly.id, "hourly", operator, NOON)
+    plans.set_plan(daily.id, "daily", operator, NOON)
     db.session.commit()
-    started = [runs.start_planned(NOON + timedelta(minutes=m)) for m in (0, 1, 59, 60, 61)]
+    started = [plans.start_planned(NOON + timedelta(minutes=m)) for m in (0, 1, 59, 60, 61)]
     db.session.commit()
     assert started == [2, 0, 0, 1, 0]
     items = db.session.query(ReadingRunItem).all()
@@ -226,19 +226,19 @@ def test_each_meter_is_read_by_its_own_plan_once_a_period(house, operator):
 
 def test_a_meter_whose_plan_is_taken_away_is_planned_no_more(house, operator):
     house.meters[0].options = {"valve": True}
-    runs.set_plan(house.meters[0].id, "hourly", operator, NOON)
+    plans.set_plan(house.meters[0].id, "hourly", operator, NOON)
     assert house.meters[0].options == {"valve": True, "plan": "hourly"}
-    runs.set_plan(house.meters[0].id, None, operator, NOON)
+    plans.set_plan(house.meters[0].id, None, operator, NOON)
     db.session.commit()
     assert house.meters[0].options == {"valve": True}
-    assert runs.start_planned(NOON) == 0
+    assert plans.start_planned(NOON) == 0
 
 
 def test_an_hour_nobody_collected_in_is_missed_and_the_next_begins(house, operator):
-    runs.set_plan(house.meters[0].id, "hourly", operator, NOON)
-    runs.start_planned(NOON)
+    plans.set_plan(house.meters[0].id, "hourly", operator, NOON)
+    plans.start_planned(NOON)
     late = NOON + timedelta(hours=1)
-    assert (runs.start_planned(late), runs.sweep(late)) == (1, 1)
+    assert (plans.start_planned(late), runs.sweep(late)) == (1, 1)
     commit()
     states = {(i.state, i.error) for i in db.session.query(ReadingRunItem)}
     assert states == {("missed", "not_reached"), ("waiting", None)}

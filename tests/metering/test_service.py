@@ -121,12 +121,20 @@ def test_a_register_that_fell_has_no_usage_and_says_so(meter):
     closing.close_usage(meter.building_id, DAY)
     row = db.session.scalars(sa.select(DailyUsage)).one()
     assert row.usage is None
-    assert row.flags == [rules.NEGATIVE_DELTA]
+    assert row.flags == [rules.NO_PAIR, rules.REVERSE]
 
 
-def test_an_old_boundary_reading_is_used_but_flagged(meter):
-    service.record([read(meter, day_start(DAY) - timedelta(hours=5), 1000)])
-    service.record([read(meter, day_start(DAY + timedelta(days=1)), 3000)])
+def test_a_midnight_between_two_readings_is_estimated_in_proportion_and_flagged(meter):
+    service.record([read(meter, day_start(DAY) - timedelta(hours=6), 1000)])
+    service.record([read(meter, day_start(DAY + timedelta(days=1)), 4000)])
+    closing.close_usage(meter.building_id, DAY)
+    row = db.session.scalars(sa.select(DailyUsage)).one()
+    assert (row.usage, row.flags) == (2400, ["estimated"])
+
+
+def test_an_old_closing_register_with_nothing_after_it_is_used_but_flagged(meter):
+    service.record([read(meter, day_start(DAY), 1000)])
+    service.record([read(meter, day_start(DAY) + timedelta(hours=19), 3000)])
     closing.close_usage(meter.building_id, DAY)
     row = db.session.scalars(sa.select(DailyUsage)).one()
     assert (row.usage, row.flags) == (2000, ["stale_boundary"])
