@@ -70,6 +70,7 @@ class Alipay:
     name = "alipay"
     taken = Reply(200, "success")
     ways = frozenset((PayWay.MINI, PayWay.QR, PayWay.WAP))
+    confirms_by_asking = False
 
     def __init__(self, config: AlipayConfig, clock: Clock) -> None:
         self._config = config

@@ -7,7 +7,7 @@ not used: here they are signed (RSA2, GMT+8), sent, and the answer verified over
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from json.decoder import scanstring  # type: ignore[attr-defined]
@@ -16,11 +16,11 @@ from urllib.parse import urlencode, urlsplit
 
 from payments import alipay_errors, rsa2
 from payments.channel import ChannelError
-from payments.http import MAX_FILE_BYTES, Http, malformed, network, unverified
+from payments.http import MAX_FILE_BYTES, Clock, Http, malformed, network, unverified
 
 # China has had no daylight saving since 1991, so a fixed offset is exact.
 BEIJING = timezone(timedelta(hours=8))
-Clock = Callable[[], datetime]
+
 _DECODER = json.JSONDecoder()
 _ERROR_NODE = "error_response"
 

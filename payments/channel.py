@@ -119,7 +119,7 @@ class RefundRequest:
 
 @dataclass(frozen=True, slots=True)
 class RefundState:
-    """The channel's word on a refund."""
+    """The channel's word on a refund; `out_trade_no` is '' where a notice does not say it."""
 
     out_trade_no: str
     out_refund_no: str
@@ -205,6 +205,7 @@ class PaymentChannel(Protocol):
     name: str
     taken: Reply
     ways: frozenset[PayWay]
+    confirms_by_asking: bool  # a notice only says that it is time to ask
 
     def create(self, order: OrderRequest) -> ClientPay:
         """Open the order; the same order again under the same number is not a second order."""

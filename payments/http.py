@@ -4,8 +4,9 @@ Whatever goes wrong on the way ends as a ChannelError; where the outcome of a wr
 code says so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import requests
 from requests.auth import AuthBase
@@ -17,6 +18,8 @@ READ_TIMEOUT_S = 8
 MAX_ANSWER_BYTES = 1 << 20
 MAX_FILE_BYTES = 512 << 20
 RETRY_S = 5
+
+Clock = Callable[[], datetime]  # tells aware UTC
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,9 @@ from payments.channel import (
     TradeState,
     TradeStatus,
 )
-from payments.http import MAX_FILE_BYTES, malformed
+from payments.http import MAX_FILE_BYTES, Clock, malformed
 from payments.wechat_fields import FieldError
-from payments.wechat_transport import Clock, Transport, WeChatPayConfig
+from payments.wechat_transport import Transport, WeChatPayConfig
 
 __all__ = ["WeChatPay", "WeChatPayConfig"]
 
@@ -64,6 +64,7 @@ class WeChatPay:
     name = "wechat"
     taken = Reply(204)
     ways = frozenset(PayWay)
+    confirms_by_asking = False
 
     def __init__(self, config: WeChatPayConfig, clock: Clock) -> None:
         self._config = config

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,13 +13,19 @@ from requests.auth import AuthBase
 
 from payments import rsa2, wechat_crypto, wechat_errors
 from payments.channel import ChannelError
-from payments.http import MAX_ANSWER_BYTES, MAX_FILE_BYTES, Answer, Http, malformed, unverified
+from payments.http import (
+    MAX_ANSWER_BYTES,
+    MAX_FILE_BYTES,
+    Answer,
+    Clock,
+    Http,
+    malformed,
+    unverified,
+)
 from payments.wechat_crypto import PlatformKeys, Untrusted
 
 # Notices with an unknown serial are free to send, so they may cost us one request in this long.
 CERTIFICATE_REFRESH_GAP_S = 300
-
-Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True)

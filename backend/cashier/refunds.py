@@ -153,7 +153,8 @@ def settle(channel: str, state: RefundState, now: datetime) -> str:
 
 def _take(refund: Refund, order: PaymentOrder, state: RefundState, now: datetime) -> str:
     refund.refund_id = state.refund_id
-    if (state.refund_fen, state.out_trade_no) != (refund.amount_fen, order.out_trade_no):
+    about_this = state.out_trade_no in ("", order.out_trade_no)
+    if state.refund_fen != refund.amount_fen or not about_this:
         return _stuck(refund, "abnormal", state)
     if state.status is RefundStatus.SUCCESS:
         settled_at = state.settled_at or now

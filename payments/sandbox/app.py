@@ -8,7 +8,7 @@ from pathlib import Path
 from flask import Flask, Response, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
-from payments.sandbox import alipay_desk, wechat_desk
+from payments.sandbox import alipay_desk, unionpay_desk, wechat_desk
 from payments.sandbox.alipay_desk import AlipayParty
 from payments.sandbox.alipay_gateway import alipay_blueprint
 from payments.sandbox.alipay_keys import ensure_alipay_keys
@@ -21,6 +21,9 @@ from payments.sandbox.pages import pages_blueprint
 from payments.sandbox.party import Party
 from payments.sandbox.signing import Platform
 from payments.sandbox.state import State
+from payments.sandbox.unionpay_desk import UnionPayParty
+from payments.sandbox.unionpay_gateway import unionpay_blueprint
+from payments.sandbox.unionpay_keys import ensure_unionpay_keys
 from payments.sandbox.wechat_app import add_template, wechat_app_blueprint
 from payments.sandbox.wechat_desk import WeChatParty
 from payments.sandbox.wechat_pay import wechat_pay_blueprint
@@ -71,9 +74,11 @@ def create_sandbox_app(
     platform = Platform(keys)
     notifier = Notifier()
     alipay = AlipayParty(ensure_alipay_keys(directory / "keys-alipay"))
+    unionpay = UnionPayParty(ensure_unionpay_keys(directory / "keys-unionpay"))
     parties: dict[str, Party] = {
         wechat_desk.CHANNEL: WeChatParty(platform),
         alipay_desk.CHANNEL: alipay,
+        unionpay_desk.CHANNEL: unionpay,
     }
     box = Sandbox(state, keys, settings, clock, notifier.notify, parties)
     for template_id, (title, fields) in {**DEFAULT_TEMPLATES, **settings.templates}.items():
@@ -82,6 +87,7 @@ def create_sandbox_app(
     app.extensions["sandbox"] = (state, notifier, _InFlight(app))
     app.register_blueprint(wechat_pay_blueprint(box, platform))
     app.register_blueprint(alipay_blueprint(box, alipay))
+    app.register_blueprint(unionpay_blueprint(box, unionpay))
     app.register_blueprint(wechat_app_blueprint(box))
     app.register_blueprint(control_blueprint(box, platform, notifier))
     app.register_blueprint(pages_blueprint(box))
