@@ -117,7 +117,7 @@ class Trust:
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate, reason: str) -> None:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except InvalidSignature as error:
+    except (InvalidSignature, ValueError, TypeError) as error:
         raise ValueError(reason) from error
 
 

@@ -259,6 +259,9 @@ def test_the_chain_the_owner_and_the_dates_of_a_certificate_count(union_keys, cl
         "signPubKeyCert": union_keys.gateway_cert_path.read_text(),
         "signature": "x",
     }
+    merchants = good | {"signPubKeyCert": union_keys.sign_cert_path.read_text()}
+    with pytest.raises(Untrusted, match="somebody else's"):
+        trust.verify(merchants, clock())
     with pytest.raises(Untrusted, match="not valid now"):
         trust.verify(good, datetime(2041, 1, 1, tzinfo=UTC))
     with pytest.raises(Untrusted, match="does not fit"):
