@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from backend.base.clock import business_day, second_of_day
 from backend.base.db import db
-from backend.metering import rules
+from backend.metering import reopening, rules
 from backend.metering.models import DaySeries
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ def fill(readings: Iterable[NewReading]) -> None:
 
 
 def store(days: dict[Key, bytes]) -> None:
-    """Merge packed days into those stored: a new sample replaces an old one, a gap never does."""
+    """Merge packed days into those stored: a new sample replaces an old one, a gap never does.
+
+    A day closed already is reopened.
+    """
     if not days:
         return
     keys = sorted(days)
@@ -70,6 +73,7 @@ def store(days: dict[Key, bytes]) -> None:
             set_={"samples": insert.excluded.samples, "interval_s": insert.excluded.interval_s},
         )
     )
+    reopening.reopen((meter_id, day) for meter_id, _quantity, day in keys)
 
 
 def load(meters: Sequence[int], quantity: str, days: Sequence[date]) -> dict[int, rules.Slots]:

@@ -6,7 +6,9 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from backend.allocation.models import AllocationRule
+import sqlalchemy as sa
+
+from backend.allocation.models import AllocationRule, AllocationRun, AllocationShare
 from backend.archive.models import (
     Building,
     Household,
@@ -30,9 +32,11 @@ AREAS_DM2 = {"101": 5000, "102": 10000, "201": 5000}
 TOTAL_WH = 400_000
 
 
-def house(method: str, options: dict[str, Any] | None = None, **rule: Any) -> tuple[Building, Any]:
+def house(
+    method: str, options: dict[str, Any] | None = None, code: str = "H3"
+) -> tuple[Building, Any]:
     """The building with its settlement meter and the rule, and flats by number."""
-    building = builders.make_building("H3")
+    building = builders.make_building(code)
     flats = {no: builders.make_household(building, no, area) for no, area in AREAS_DM2.items()}
     meter = builders.make_meter(building)
     db.session.add(
@@ -40,8 +44,7 @@ def house(method: str, options: dict[str, Any] | None = None, **rule: Any) -> tu
             building_id=building.id,
             method=method,
             options=options or {},
-            effective_from=rule.get("effective_from", FIRST - timedelta(days=60)),
-            effective_to=rule.get("effective_to"),
+            effective_from=FIRST - timedelta(days=60),
         )
     )
     registers(meter, 1_000_000, TOTAL_WH)
@@ -126,3 +129,13 @@ def radiator(flat: Household, meter: Meter | None, rated_w: str = "1000", **devi
     if meter is not None:
         db.session.add(RadiatorDevice(meter_id=meter.id, radiator_id=row.id, **device))
     db.session.commit()
+
+
+def shares_of(run: AllocationRun) -> dict[int, int]:
+    """household id -> Wh."""
+    rows = db.session.execute(
+        sa.select(AllocationShare.household_id, AllocationShare.energy_wh).where(
+            AllocationShare.run_id == run.id
+        )
+    )
+    return dict(map(tuple, rows))

@@ -1,0 +1,274 @@
+"""All buildings' heat shared for a season: building by building, each exactly once, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from backend.allocation import service
+from backend.allocation.models import AllocationRun, Settlement, SettlementItem
+from backend.archive.models import Region
+from backend.base import tasks
+from backend.base.clock import business_day
+from backend.base.db import db
+from backend.base.errors import Problem
+from backend.metering.models import ClosedDay
+from backend.people.service import Principal, audit
+
+MAX_SHOWN = 100
+MAX_DAYS = 366
+
+# Every building of a region and below (all of them for none) with a rule in the period.
+_ITEMS = sa.text("""
+    WITH RECURSIVE below(id) AS (
+        SELECT id FROM region WHERE id = CAST(:region AS bigint)
+        UNION ALL SELECT r.id FROM region r JOIN below b ON r.parent_id = b.id)
+    INSERT INTO settlement_item (settlement_id, building_id)
+    SELECT :settlement, b.id FROM building b
+     WHERE (CAST(:region AS bigint) IS NULL OR b.region_id IN (SELECT id FROM below))
+       AND EXISTS (SELECT 1 FROM allocation_rule a
+                    WHERE a.building_id = b.id AND a.effective_from < :until
+                      AND (a.effective_to IS NULL OR a.effective_to > :since))
+    RETURNING building_id
+""")
+
+
+def start(
+    region_id: int | None,
+    period_from: date,
+    period_to: date,
+    actor: Principal | None,
+    now: datetime,
+) -> Settlement:
+    """Begin to settle [period_from, period_to) of a region's buildings, or of all; audited.
+
+    Problem period_not_over for a season that is not over, range_*, nothing_to_settle.
+    """
+    if period_from >= period_to:
+        raise Problem("range_reversed", field="period_to")
+    if (period_to - period_from).days > MAX_DAYS:
+        raise Problem("range_too_long", field="period_to")
+    if period_to > business_day(now):
+        raise Problem(
+            "period_not_over",
+            f"{period_to} 之前的用热还没有结束，请在 {period_to} 日结之后再结算。",
+            field="period_to",
+        )
+    region = None if region_id is None else db.session.get(Region, region_id)
+    if region_id is not None and region is None:
+        raise Problem("not_found", field="region_id")
+    row = Settlement(
+        region_id=region_id,
+        title=region.name if region else "全部楼栋",
+        period_from=period_from,
+        period_to=period_to,
+        asked_by=actor.id if actor else None,
+        created_at=now,
+    )
+    db.session.add(row)
+    db.session.flush()
+    chosen = {"settlement": row.id, "region": region_id, "since": period_from, "until": period_to}
+    buildings = db.session.execute(_ITEMS, chosen).scalars().all()
+    if not buildings:
+        raise Problem("nothing_to_settle")
+    _defer(row.id, buildings)
+    audit("settlement.started", "settlement", row.id, actor, now=now, buildings=len(buildings))
+    return row
+
+
+def _defer(settlement_id: int, buildings: Sequence[int]) -> None:
+    tasks.defer_many(
+        "allocation.settle",
+        [{"settlement_id": settlement_id, "building_id": b} for b in sorted(buildings)],
+    )
+
+
+def settle(settlement_id: int, building_id: int, now: datetime) -> SettlementItem:
+    """Settle one building; one that is no longer waiting is left as it is.
+
+    The run and the item's state are one transaction: a process killed in between has done
+    nothing, and the task that comes again does it all.
+    """
+    item = _item(settlement_id, building_id)
+    parent = db.session.get_one(Settlement, settlement_id)
+    if item.state != "waiting" or parent.state != "running":
+        return item
+    try:
+        with db.session.begin_nested():
+            item.run_id = _run(building_id, parent, now).id
+        item.state, item.code, item.detail = "done", None, None
+    except Problem as problem:
+        item.state, item.code, item.detail = "refused", problem.code, problem.detail
+    item.ended_at = now
+    db.session.flush()
+    _end(settlement_id, now)
+    return item
+
+
+def _item(settlement_id: int, building_id: int) -> SettlementItem:
+    return db.session.get_one(
+        SettlementItem,
+        (settlement_id, building_id),
+        with_for_update=True,
+        populate_existing=True,
+    )
+
+
+def _run(building_id: int, parent: Settlement, now: datetime) -> AllocationRun:
+    """The period's run: the billed one where it has been billed, else a new one."""
+    billed = db.session.scalars(
+        sa.select(AllocationRun).where(
+            AllocationRun.building_id == building_id,
+            AllocationRun.purpose == "billing",
+            AllocationRun.period_from == parent.period_from,
+            AllocationRun.period_to == parent.period_to,
+            AllocationRun.superseded_by.is_(None),
+            AllocationRun.locked_at.is_not(None),
+        )
+    ).first()
+    if billed is not None:
+        return billed
+    refuse_open_days(building_id, parent.period_from, parent.period_to)
+    return service.allocate(building_id, parent.period_from, parent.period_to, "billing", now)
+
+
+def refuse_open_days(building_id: int, period_from: date, period_to: date) -> None:
+    """Problem days_not_closed where a day of the period is not closed, or waits to be again."""
+    closed = set(
+        db.session.scalars(
+            sa.select(ClosedDay.day).where(
+                ClosedDay.building_id == building_id,
+                ClosedDay.day >= period_from,
+                ClosedDay.day < period_to,
+                ClosedDay.reopened_at.is_(None),
+            )
+        )
+    )
+    days = range(period_from.toordinal(), period_to.toordinal())
+    missing = [day for n in days if (day := date.fromordinal(n)) not in closed]
+    if missing:
+        shown = "、".join(map(str, missing[:3]))
+        more = f" 等 {len(missing)} 天" if len(missing) > 3 else ""
+        raise Problem("days_not_closed", f"{shown}{more} 还没有日结，请先完成日结再结算。")
+
+
+def _end(settlement_id: int, now: datetime) -> None:
+    """Whoever settles the last building ends it; the row's lock lets them count one by one."""
+    parent = _locked(settlement_id)
+    waiting = sa.exists().where(
+        SettlementItem.settlement_id == settlement_id, SettlementItem.state == "waiting"
+    )
+    if parent.state == "running" and not db.session.scalar(sa.select(waiting)):
+        parent.state, parent.ended_at = "done", now
+        db.session.flush()
+
+
+def _locked(settlement_id: int) -> Settlement:
+    found = db.session.get(Settlement, settlement_id, with_for_update=True, populate_existing=True)
+    if found is None:
+        raise Problem("not_found")
+    return found
+
+
+def cancel(settlement_id: int, actor: Principal, now: datetime) -> Settlement:
+    """Stop a settlement; buildings that are done stay done. Problem settlement_ended; audited."""
+    row = _locked(settlement_id)
+    if row.state != "running":
+        raise Problem("settlement_ended")
+    row.state, row.ended_at = "cancelled", now
+    _move(settlement_id, ("waiting",), "cancelled")
+    audit("settlement.cancelled", "settlement", row.id, actor, now=now)
+    return row
+
+
+def resume(settlement_id: int, actor: Principal, now: datetime) -> Settlement:
+    """Go on with what was cancelled, and try anew what was refused; audited.
+
+    Problem settlement_ended where every building is done already, or it still runs.
+    """
+    row = _locked(settlement_id)
+    if row.state == "running":
+        raise Problem("settlement_ended", "结算正在进行，无需继续。")
+    buildings = _move(settlement_id, ("cancelled", "refused"), "waiting")
+    if not buildings:
+        raise Problem("settlement_ended", "所有楼栋都已结算。")
+    row.state, row.ended_at = "running", None
+    _defer(settlement_id, buildings)
+    audit("settlement.resumed", "settlement", row.id, actor, now=now, buildings=len(buildings))
+    return row
+
+
+def _move(settlement_id: int, states: Sequence[str], to: str) -> Sequence[int]:
+    moved = db.session.execute(
+        sa.update(SettlementItem)
+        .where(SettlementItem.settlement_id == settlement_id, SettlementItem.state.in_(states))
+        .values(state=to, ended_at=None)
+        .returning(SettlementItem.building_id)
+        .execution_options(synchronize_session="fetch")
+    )
+    return moved.scalars().all()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How many buildings of a settlement are in each state."""
+
+    total: int
+    waiting: int
+    done: int
+    refused: int
+    cancelled: int
+
+
+def settlement_of(settlement_id: int) -> Settlement:
+    """The settlement; Problem not_found."""
+    row = db.session.get(Settlement, settlement_id)
+    if row is None:
+        raise Problem("not_found")
+    return row
+
+
+def progress(settlement_id: int) -> Progress:
+    """How far it has come, in one statement."""
+    rows = db.session.execute(
+        sa.select(SettlementItem.state, sa.func.count())
+        .where(SettlementItem.settlement_id == settlement_id)
+        .group_by(SettlementItem.state)
+    )
+    counts = {state: int(count) for state, count in rows}
+    states = ("waiting", "done", "refused", "cancelled")
+    return Progress(sum(counts.values()), *(counts.get(state, 0) for state in states))
+
+
+def refusals(settlement_id: int) -> Sequence[Any]:
+    """Up to MAX_SHOWN buildings that could not be settled: id, code, name, code, detail."""
+    return db.session.execute(
+        sa.text("""
+            SELECT b.id AS building_id, b.code AS building_code, b.name AS building_name,
+                   i.code, i.detail
+              FROM settlement_item i JOIN building b ON b.id = i.building_id
+             WHERE i.settlement_id = :id AND i.state = 'refused'
+             ORDER BY b.code LIMIT :most
+        """),
+        {"id": settlement_id, "most": MAX_SHOWN},
+    ).all()
+
+
+def latest(most: int = 20) -> Sequence[Any]:
+    """The latest settlements with how far each has come, newest first."""
+    return db.session.execute(
+        sa.text("""
+            SELECT s.id, s.title, s.period_from, s.period_to, s.state, s.created_at, f.name AS who,
+                   count(*) AS total, count(*) FILTER (WHERE i.state = 'done') AS done,
+                   count(*) FILTER (WHERE i.state = 'refused') AS refused
+              FROM settlement s JOIN settlement_item i ON i.settlement_id = s.id
+              LEFT JOIN staff f ON f.id = s.asked_by
+             WHERE s.id IN (SELECT id FROM settlement ORDER BY id DESC LIMIT :most)
+             GROUP BY s.id, f.name ORDER BY s.id DESC
+        """),
+        {"most": most},
+    ).all()
