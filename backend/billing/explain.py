@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from backend.allocation.methods import METHODS
 from backend.allocation.models import AllocationRun, AllocationShare
 from backend.archive.models import Household, Meter
 from backend.base.db import db
@@ -22,10 +23,6 @@ from backend.billing.models import Bill, BillLine
 from backend.metering.models import Reading
 from backend.metering.rules import METER_REPLACED
 
-METHODS = {
-    "three_temperature": ("基准室温三温度法", "W = Σ γ·F·(tp − tn)^B·Δτ，tp =（供水 + 回水）/ 2"),
-    "temperature_area": ("温度面积法", "W = F·Σ max(0, tn − 基准)·Δτ"),
-}
 FLAGS = {
     "substituted:building_mean_per_area": "本户数据不足，按全楼单位面积平均值计算",
     "substituted:neighbours_mean": "本户数据不足，按相邻住户平均值计算",
@@ -73,14 +70,14 @@ def _heat(bill: Bill) -> dict[str, Any]:
             AllocationShare.run_id == run.id, AllocationShare.household_id != bill.household_id
         )
     ).one()
-    title, formula = METHODS[run.method]
+    method = METHODS[run.method]
     meters = run.inputs["building"]
     codes = [*own.flags, *([run.building_flag] if run.building_flag else [])]
     codes += {flag: None for m in meters for flag in m["flags"] if flag == METER_REPLACED}
     return {
         "run_id": run.id,
         "method": run.method,
-        "method_title": title,
+        "method_title": method.title_zh,
         "building_wh": run.total_wh,
         "building_from_register_wh": meters[0]["open"],
         "building_to_register_wh": meters[-1]["close"],
@@ -90,7 +87,7 @@ def _heat(bill: Bill) -> dict[str, Any]:
         "own_weight": own.weight,
         "others_weight": float(others_weight or 0.0),
         "others": others,
-        "formula": formula,
+        "formula": method.formula_zh,
         "flags": [{"code": code, "text": FLAGS.get(code, code)} for code in codes],
         "coverage": str(own.coverage.normalize()) if own.coverage is not None else None,
     }
