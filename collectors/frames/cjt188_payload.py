@@ -199,7 +199,8 @@ def _time_low_first(data: bytes) -> datetime | None:
     if not text.isdecimal() or text[:2] not in ("19", "20"):
         return None
     try:
-        return datetime.strptime(text, "%Y%m%d%H%M%S")
+        month, day, hour, minute, second = (int(text[n : n + 2]) for n in range(4, 14, 2))
+        return datetime(int(text[:4]), month, day, hour, minute, second)
     except ValueError:
         return None
 

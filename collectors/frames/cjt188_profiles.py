@@ -5,7 +5,7 @@ Nothing here decides anything; `cjt188` reads these tables. A new maker is a new
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 # Quantities and the integer unit each is turned into.
@@ -63,10 +63,10 @@ class Field:
     decimals: int = 0
     unit: int | None = None
     signed: bool = False  # the highest bit of the last byte is a minus sign
+    width: int = field(init=False, repr=False, compare=False)  # with the unit's byte
 
-    @property
-    def width(self) -> int:
-        return self.size + (self.unit is not None)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "width", self.size + (self.unit is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,10 @@ class Layout:
     fields: tuple[Field, ...]
     primary: str
     unit_first: bool = False
+    size: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def size(self) -> int:
-        return sum(field.width for field in self.fields)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", sum(one.width for one in self.fields))
 
 
 def _heat(name: str, decimals: int = 2) -> Field:

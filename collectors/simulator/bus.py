@@ -228,6 +228,9 @@ class _Meters:
         self, meter: Meter, request: Any, frame: bytes, answer: bytes, now: datetime
     ) -> None:
         fault = meter.faults.next()
+        if fault is None:
+            self._do(meter, self._bus.response_s, answer)
+            return
         occasion = Occasion(
             answer,
             question=frame,

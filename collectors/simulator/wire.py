@@ -39,11 +39,12 @@ class Wire:
     baud        None: bytes take no time, and only what is said in the same instant collides
     gap_bits    idle bits between two bytes of a burst
     collisions  how many bursts were spoilt by another
+    said_bytes  how many bytes were put on it by anybody
     """
 
     def __init__(self, baud: int | None = None, *, gap_bits: int = 0):
         self.baud, self.gap_bits = baud, gap_bits
-        self.collisions = 0
+        self.collisions = self.said_bytes = 0
         self._stations: list[Station] = []
         self._on_air: list[_Burst] = []
 
@@ -71,6 +72,7 @@ class Wire:
         for other in self._on_air:
             self._collide(other, burst)
         self._on_air.append(burst)
+        self.said_bytes += len(data)
         if lasts_s:
             loop.call_at(begin + lasts_s, self._over, burst)
         else:
