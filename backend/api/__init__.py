@@ -5,13 +5,32 @@ from __future__ import annotations
 from apiflask import APIFlask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from backend.api import bills, h5, openapi, reader, resident, session, staff, webhooks
+from backend.api import (
+    bills,
+    h5,
+    openapi,
+    reader,
+    resident,
+    session,
+    staff,
+    staff_billing,
+    webhooks,
+)
 from backend.api.limits import limiter
 from backend.archive.rules import month_day
 from backend.config import SettingError, Settings
 from backend.people import access
 
-BLUEPRINTS = (session.bp, resident.bp, bills.bp, reader.bp, staff.bp, webhooks.bp, h5.bp)
+BLUEPRINTS = (
+    session.bp,
+    resident.bp,
+    bills.bp,
+    reader.bp,
+    staff.bp,
+    staff_billing.bp,
+    webhooks.bp,
+    h5.bp,
+)
 
 
 def init_app(app: APIFlask) -> None:

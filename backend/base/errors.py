@@ -93,6 +93,7 @@ CATALOG: dict[str, tuple[int, str]] = {
     "tariff_overlap": (409, "与已生效的价格日期重叠。"),
     "tariff_in_use": (409, "已有账单按现行价格出账，不能改动。"),
     "billing_rule_overlap": (409, "与已有规则的日期重叠。"),
+    "no_bills": (422, "这段时间没有可试算的账单，请换一个已出账的计费期。"),
     "request_open": (409, "同样的申请已在等待核准。"),
     "request_decided": (409, "这项申请已经处理过，请刷新后再看。"),
     "bill_not_standing": (409, "这张账单已经冲销，或本身就是红冲单。"),

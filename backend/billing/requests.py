@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from backend.archive.models import Household, Region
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.billing import reversal, topics, wallet
@@ -79,7 +80,9 @@ def ask_reversal(bill_id: int, reason: str, actor: Principal, now: datetime) -> 
 def ask_credit(
     household_id: int, utility: str, credit_fen: int, reason: str, actor: Principal, now: datetime
 ) -> BillingRequest:
-    """Ask for money to be given back to a household as goodwill or a correction."""
+    """Ask for money to be given back to a household as a correction.  Problem not_found."""
+    if db.session.get(Household, household_id) is None:
+        raise Problem("not_found")
     params = {"utility": utility, "credit_fen": credit_fen}
     return ask("credit", household_id, reason, actor, now, household_id, params)
 
@@ -95,6 +98,8 @@ def ask_rule(
     now: datetime,
 ) -> BillingRequest:
     """Ask for a rule to hold for a region from a day on; its fields are checked at once."""
+    if region_id is not None and db.session.get(Region, region_id) is None:
+        raise Problem("validation", "没有这个区域。", field="region_id")
     wanted = {
         "topic": topic,
         "utility": utility,

@@ -225,7 +225,10 @@ def put(
     approved_by: int | None,
     now: datetime,
 ) -> RegionRule:
-    """A rule from a day on; the open-ended one before it ends there.  Problem billing_rule_overlap."""
+    """A rule from a day on; the open-ended one before it ends there.
+
+    Problems validation, billing_rule_overlap.
+    """
     checked = check(topic, params)
     key = sa.func.hashtextextended(f"rule:{topic}:{utility}", 0)
     db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))

@@ -20,7 +20,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.console import finance, imports, reading, runs, sessions, show, supplies
+from backend.console import billing, finance, imports, reading, runs, sessions, show, supplies
 from backend.people import access
 
 # No inline script or style, no other host: a page that breaks this shows it in the first test.
@@ -33,6 +33,8 @@ SESSION_HOURS = 12  # a working day; after that staff sign in again
 # endpoint, title, roles that see it; in the order of the bar
 NAVIGATION = (
     ("console.finance_day", "日结", frozenset({"finance", "manager"})),
+    ("console.tariffs", "价格方案", frozenset({"finance", "manager"})),
+    ("console.requests", "待核准", frozenset({"finance", "manager"})),
     ("console.reading_success", "抄表成功率", frozenset({"operator", "manager"})),
     ("console.runs", "抄表任务", frozenset({"operator", "manager"})),
     ("console.import_readings", "导入读数", frozenset({"operator"})),
@@ -107,7 +109,7 @@ def _blueprint() -> Blueprint:
     blueprint.register_error_handler(HTTPException, _http)
     blueprint.register_error_handler(OperationalError, _outage)
     blueprint.register_error_handler(Exception, _unexpected)
-    for module in (sessions, finance, reading, runs, supplies, imports):
+    for module in (sessions, finance, billing, reading, runs, supplies, imports):
         module.register(blueprint)
     blueprint.add_url_rule("/", "home", _home)
     blueprint.add_url_rule("/<path:rest>", "nowhere", _nowhere)

@@ -5,11 +5,13 @@ A route that is not in the table fails: whoever adds one says here who gets what
 
 from __future__ import annotations
 
+from datetime import date
 from types import SimpleNamespace
 
 import pytest
 
 from backend.base.db import db
+from backend.billing import requests, tariffs
 from backend.metering import commands, runs
 from backend.people import access
 from backend.people.service import Principal
@@ -29,6 +31,9 @@ DISPATCH = (401, 403, 403, 403, 403, 200, 200)
 SIGN_IN = 302  # the console leads whoever is not signed in to its sign-in page
 STOPPED = 400  # let in by role, stopped for want of a form's CSRF token
 DISPATCH_PAGE = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 200, 200)
+MONEY = (401, 403, 403, 403, 200, 403, 200)
+MONEY_PAGE = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 200, 403, 200)
+MONEY_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, STOPPED, 403, STOPPED)
 DISPATCH_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, STOPPED, STOPPED)
 OPERATOR_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, STOPPED, 403)
 
@@ -69,6 +74,21 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     # The operator has asked for it himself; the manager lets it go.
     ("POST", f"/api/v1/staff/commands/{I}command_id>/approve"): (401, *(403,) * 4, 409, 200),
     ("POST", f"/api/v1/staff/commands/{I}command_id>/withdraw"): (401, *(403,) * 4, 200, 409),
+    ("GET", "/api/v1/staff/tariffs"): MONEY,
+    ("POST", "/api/v1/staff/tariffs"): (401, 403, 403, 403, 201, 403, 201),
+    ("GET", f"/api/v1/staff/tariffs/{I}tariff_id>/preview"): (401, 403, 403, 403, 422, 403, 422),
+    ("POST", f"/api/v1/staff/tariffs/{I}tariff_id>/approve"): (401, *(403,) * 5, 200),
+    ("POST", f"/api/v1/staff/tariffs/{I}tariff_id>/drop"): (401, *(403,) * 3, 409, 403, 409),
+    ("POST", "/api/v1/staff/rules"): (401, 403, 403, 403, 201, 403, 409),
+    ("POST", f"/api/v1/staff/bills/{I}bill_id>/reversal"): (401, *(403,) * 3, 201, 403, 409),
+    ("POST", f"/api/v1/staff/households/{I}household_id>/credits"): (
+        *(401, 403, 403, 403),
+        *(201, 403, 409),
+    ),
+    ("GET", "/api/v1/staff/requests"): MONEY,
+    # Finance has asked for it; a manager decides.
+    ("POST", f"/api/v1/staff/requests/{I}request_id>/approve"): (401, *(403,) * 3, 409, 403, 200),
+    ("POST", f"/api/v1/staff/requests/{I}request_id>/refuse"): (401, *(403,) * 3, 409, 403, 409),
     ("POST", "/webhooks/wechatpay"): (400,) * 7,  # nobody signed it
     ("GET", "/console/"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 302, 302, 302),
     ("GET", "/console/<path:rest>"): (SIGN_IN, SIGN_IN, SIGN_IN, 404, 404, 404, 404),
@@ -83,6 +103,14 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
         *(SIGN_IN, SIGN_IN, SIGN_IN),
         *(403, STOPPED, 403, 403),
     ),
+    ("GET", "/console/tariffs"): MONEY_PAGE,
+    ("POST", "/console/tariffs"): MONEY_FORM,
+    ("GET", "/console/tariffs/new"): MONEY_PAGE,
+    ("GET", f"/console/tariffs/{I}tariff_id>"): MONEY_PAGE,
+    ("POST", f"/console/tariffs/{I}tariff_id>/approve"): (*(SIGN_IN,) * 3, *(403,) * 3, STOPPED),
+    ("POST", f"/console/tariffs/{I}tariff_id>/drop"): MONEY_FORM,
+    ("GET", "/console/requests"): MONEY_PAGE,
+    ("POST", f"/console/requests/{I}request_id>/decide"): MONEY_FORM,
     ("GET", "/console/reading"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 200, 200),
     ("GET", "/console/reading/live"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 200, 200),
     ("GET", "/console/runs"): DISPATCH_PAGE,
@@ -103,7 +131,7 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
 }
 
 DAYS = "?day_from=2026-11-01&day_to=2026-11-02"
-QUERIES = {"temperature": DAYS, "consumption": DAYS}
+QUERIES = {"tariffs": "?utility=water", "preview": DAYS, "temperature": DAYS, "consumption": DAYS}
 
 
 @pytest.fixture
@@ -125,7 +153,14 @@ def town(merchant):
     run = runs.start("meter", [meter.id], operator, builders.NOON)
     command = commands.ask(meter.id, "close", "欠费", operator, builders.NOON)
     db.session.commit()
+    clerk = Principal("staff", people["finance"].id)
+    price = tariffs.draft(clerk, builders.NOON, **_price(1))
+    neighbour = builders.make_household(owner.building, "909")
+    request = requests.ask_credit(neighbour.id, "heat", 100, "更正", clerk, builders.NOON)
+    db.session.commit()
     names = {
+        "tariff_id": price.id,
+        "request_id": request.id,
         "run_id": run.id,
         "meter_id": meter.id,
         "command_id": command.id,
@@ -136,6 +171,17 @@ def town(merchant):
         **dict.fromkeys(("name", "filename", "rest"), "nothing-of-that-name"),
     }
     return SimpleNamespace(app=merchant, people=people, names=names, bill=bill, meter=meter)
+
+
+def _price(day):
+    return {
+        "name": "居民气价",
+        "utility": "gas",
+        "customer_class": "residential",
+        "kind": "flat",
+        "params": {"unit": "m3", "price": "2.80"},
+        "effective_from": date(2027, 1, day),
+    }
 
 
 def body_of(town, path):
@@ -153,6 +199,24 @@ def body_of(town, path):
         "/api/v1/staff/runs": {"scope": "building", "ids": [town.meter.building_id]},
         f"/api/v1/staff/meters/{town.meter.id}/plan": {"plan": "daily"},
         f"/api/v1/staff/meters/{town.meter.id}/commands": {"action": "open", "reason": "已缴费"},
+        "/api/v1/staff/tariffs": {**_price(3), "effective_from": "2027-01-03"},
+        "/api/v1/staff/rules": {
+            "topic": "cycle",
+            "utility": "heat",
+            "params": {"settle_day": 5},
+            "effective_from": "2026-12-01",
+            "reason": "按月五日结算",
+        },
+        f"/api/v1/staff/bills/{town.bill.id}/reversal": {"reason": "面积有误"},
+        f"/api/v1/staff/households/{town.names['household_id']}/credits": {
+            "utility": "heat",
+            "credit_fen": 100,
+            "reason": "更正",
+        },
+        **{
+            f"/api/v1/staff/requests/{town.names['request_id']}/{verb}": {"note": ""}
+            for verb in ("approve", "refuse")
+        },
         "/api/v1/reader/readings": {
             "client_id": "6f2c1a34-6c0e-4b8e-9a58-1d1f3f0f1a11",
             "meter_id": town.meter.id,
@@ -189,7 +253,9 @@ def _ask(town, who, method, rule):
         headers = builders.headers_for(person) if person else {}
     headers["Idempotency-Key"] = f"matrix-{who}"
     path = url_of(rule, town.names)
-    return client.open(path, method=method, json=body_of(town, path), headers=headers)
+    return client.open(
+        path, method=method, json=body_of(town, path.partition("?")[0]), headers=headers
+    )
 
 
 def routes(app):

@@ -1,0 +1,149 @@
+"""Finance and managers: price versions, rules by region, and what two persons decide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apiflask import APIBlueprint
+
+from backend.api import answers
+from backend.api.fields import ID
+from backend.api.schemas_billing import (
+    CreditIn,
+    NoteIn,
+    PreviewIn,
+    PreviewOut,
+    ReasonIn,
+    RequestOut,
+    RequestsOut,
+    RuleIn,
+    TariffIn,
+    TariffsIn,
+    TariffsOut,
+    TariffVersionOut,
+)
+from backend.base.db import db
+from backend.billing import preview, requests, tariffs
+from backend.people.access import allow, principal
+
+bp = APIBlueprint("staff_billing", __name__, url_prefix="/api/v1/staff", tag="计费")
+
+
+@bp.get("/tariffs")
+@bp.input(TariffsIn, location="query", arg_name="query")
+@bp.output(TariffsOut)
+@allow("finance", "manager")
+def tariff_list(query: dict[str, Any]) -> dict[str, Any]:
+    """Every version of a utility's prices."""
+    return {"tariffs": tariffs.versions(query["utility"])}
+
+
+@bp.post("/tariffs")
+@bp.input(TariffIn, arg_name="body")
+@bp.output(TariffVersionOut, status_code=201)
+@allow("finance", "manager")
+def tariff_draft(body: dict[str, Any]) -> Any:
+    """Draft a price; nobody is billed by it until somebody else has approved it."""
+    made = tariffs.draft(principal(), answers.now(), **body)
+    db.session.commit()
+    return made
+
+
+@bp.get(f"/tariffs/<{ID}:tariff_id>/preview")
+@bp.input(PreviewIn, location="query", arg_name="query")
+@bp.output(PreviewOut)
+@bp.doc(responses=[404])
+@allow("finance", "manager")
+def tariff_preview(tariff_id: int, query: dict[str, Any]) -> dict[str, Any]:
+    """A past period's bills priced by the draft; nothing is kept."""
+    return preview.preview(tariff_id, query["day_from"], query["day_to"])
+
+
+@bp.post(f"/tariffs/<{ID}:tariff_id>/approve")
+@bp.output(TariffVersionOut)
+@bp.doc(responses=[404, 409])
+@allow("manager")
+def tariff_approve(tariff_id: int) -> Any:
+    """Let somebody else's draft live from its first day on."""
+    made = tariffs.approve(tariff_id, principal(), answers.now())
+    db.session.commit()
+    return made
+
+
+@bp.post(f"/tariffs/<{ID}:tariff_id>/drop")
+@bp.output(TariffVersionOut)
+@bp.doc(responses=[404, 409])
+@allow("finance", "manager")
+def tariff_drop(tariff_id: int) -> Any:
+    """Give a draft up."""
+    made = tariffs.drop(tariff_id, principal(), answers.now())
+    db.session.commit()
+    return made
+
+
+@bp.post("/rules")
+@bp.input(RuleIn, arg_name="body")
+@bp.output(RequestOut, status_code=201)
+@bp.doc(responses=[409])
+@allow("finance", "manager")
+def rule_ask(body: dict[str, Any]) -> Any:
+    """Ask for a rule (cycle, late fee, prepaid, cut-off, cold rooms) of a region."""
+    made = requests.ask_rule(**body, actor=principal(), now=answers.now())
+    db.session.commit()
+    return made
+
+
+@bp.post(f"/bills/<{ID}:bill_id>/reversal")
+@bp.input(ReasonIn, arg_name="body")
+@bp.output(RequestOut, status_code=201)
+@bp.doc(responses=[404, 409])
+@allow("finance", "manager")
+def reversal_ask(bill_id: int, body: dict[str, Any]) -> Any:
+    """Ask for a bill to be reversed (红冲)."""
+    made = requests.ask_reversal(bill_id, body["reason"], principal(), answers.now())
+    db.session.commit()
+    return made
+
+
+@bp.post(f"/households/<{ID}:household_id>/credits")
+@bp.input(CreditIn, arg_name="body")
+@bp.output(RequestOut, status_code=201)
+@bp.doc(responses=[404, 409])
+@allow("finance", "manager")
+def credit_ask(household_id: int, body: dict[str, Any]) -> Any:
+    """Ask for money to be given back to a household."""
+    made = requests.ask_credit(household_id, **body, actor=principal(), now=answers.now())
+    db.session.commit()
+    return made
+
+
+@bp.get("/requests")
+@bp.output(RequestsOut)
+@allow("finance", "manager")
+def request_list() -> dict[str, Any]:
+    """What waits for a second person."""
+    return {"requests": requests.waiting()}
+
+
+@bp.post(f"/requests/<{ID}:request_id>/approve")
+@bp.input(NoteIn, arg_name="body")
+@bp.output(RequestOut)
+@bp.doc(responses=[404, 409])
+@allow("finance", "manager")
+def request_approve(request_id: int, body: dict[str, Any]) -> Any:
+    """Carry out what somebody else has asked for."""
+    made = requests.approve(request_id, principal(), answers.now(), body["note"])
+    db.session.commit()
+    return made
+
+
+@bp.post(f"/requests/<{ID}:request_id>/refuse")
+@bp.input(NoteIn, arg_name="body")
+@bp.output(RequestOut)
+@bp.doc(responses=[404, 409])
+@allow("finance", "manager")
+def request_refuse(request_id: int, body: dict[str, Any]) -> Any:
+    """Turn a request down, or take one's own back."""
+    made = requests.refuse(request_id, principal(), answers.now(), body["note"])
+    db.session.commit()
+    return made

@@ -1,0 +1,65 @@
+"""价格方案 and 待核准: drafted by one, tried, approved by another; requests decided by a second."""
+
+from datetime import date
+
+import sqlalchemy as sa
+
+from backend.base.db import db
+from backend.billing import requests
+from backend.billing.models import Tariff
+from backend.people.service import Principal
+from tests import builders
+from tests.console.conftest import post
+
+DRAFT = {
+    "name": "居民水价 2027",
+    "utility": "water",
+    "customer_class": "residential",
+    "kind": "flat",
+    "region_id": "",
+    "effective_from": "2027-01-01",
+    "effective_to": "",
+    "params": '{"unit": "m3", "price": "2.50"}',
+}
+
+
+def test_a_price_is_drafted_tried_and_approved_by_somebody_else(app, sign_in):
+    builders.make_bill(
+        builders.make_household(builders.make_building()),
+        utility="water",
+        period_from=date(2026, 10, 1),
+    )
+    clerk, boss = sign_in("finance"), sign_in("manager")
+    answer = post(clerk, "/console/tariffs", **DRAFT)
+    assert answer.status_code == 303
+    page = boss.get(answer.location)
+    assert "核准生效" in page.text
+    assert "没有保存计费依据" in page.text  # the builder's bill keeps no facts: said, not guessed
+    assert "核准生效" not in clerk.get(answer.location).text
+    number = db.session.scalar(sa.select(Tariff.id).where(Tariff.state == "draft"))
+    post(boss, f"/console/tariffs/{number}/approve")
+    assert "待生效" in boss.get("/console/tariffs?utility=water").text
+
+
+def test_a_draft_with_a_fault_comes_back_with_the_reason(app, sign_in):
+    clerk = sign_in("finance")
+    answer = post(clerk, "/console/tariffs", **{**DRAFT, "params": '{"unit": "m3"}'})
+    assert (answer.status_code, "缺少 price" in answer.text) == (422, True)
+    answer = post(clerk, "/console/tariffs", **{**DRAFT, "params": "{"})
+    assert (answer.status_code, "须为 JSON" in answer.text) == (422, True)
+
+
+def test_a_request_shows_what_it_asks_and_is_carried_out_once(app, sign_in):
+    home = builders.make_household(builders.make_building())
+    bill = builders.make_bill(home, 1000)
+    asker = Principal("staff", builders.make_staff("asker").id)
+    request = requests.ask_reversal(bill.id, "面积有误", asker, builders.NOON)
+    db.session.commit()
+    boss = sign_in("manager")
+    page = boss.get("/console/requests")
+    assert bill.bill_no in page.text
+    assert "面积有误" in page.text
+    post(boss, f"/console/requests/{request.id}/decide", verb="approve")
+    assert "没有等待核准的事项" in boss.get("/console/requests").text
+    again = post(boss, f"/console/requests/{request.id}/decide", verb="approve")
+    assert "已经处理过" in boss.get(again.location).text
