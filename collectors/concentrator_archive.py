@@ -10,15 +10,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Any, Final
 
+from collectors.frames.qgdw3761_archive import meter_row
 from collectors.reading import MAX_POINT, Asked
-from collectors.terminal import BAUDS
 
 BEYOND = 20  # further indices that are looked at, for meters that are not ours
-# What the archive calls a protocol (§5.5.4.10; 32 by the four-in-one extension of 2015).
-PROTOCOLS: Final = {"dlt645_1997": 1, "dlt645_2007": 30, "cjt188": 32}
-CJT188: Final = 32
-ENERGY_DIGITS: Final = 0b1001  # six integers, two decimals
-ZEROS: Final = "000000000000"
 NO_ROW: Final = "row"
 COMPARED: Final = ("point", "port_rate", "protocol", "address", "digits", "collector", "user_class")
 LABELS: Final = {
@@ -66,33 +61,19 @@ class Archive:
 
 
 def row_of(asked: Asked) -> Row:
-    """A meter's row (F10); its index is its point. Raises ValueError, in Chinese, where the
-    archive can hold no such meter."""
+    """A meter's row (F10). Raises ValueError, in Chinese, where the archive can hold no such."""
     target, point = asked.target, asked.target.point
     if point is None:
         raise ValueError("未填写测量点号")
-    code = PROTOCOLS.get(target.protocol)
-    if code is None:
-        raise ValueError(f"档案没有 {target.protocol} 规约，此表只能透明转发抄读")
-    if not 1 <= point.port <= 31 or point.baud not in BAUDS:
-        raise ValueError(f"端口 {point.port}、速率 {point.baud} 不在规约之内")
-    is_cjt = code == CJT188
-    address = target.address[2:] if is_cjt else target.address
-    if len(address) != 12 or not address.isdecimal():
-        raise ValueError(f"表地址 {target.address} 不是该规约的地址")
-    return {
-        "index": point.number,
-        "point": point.number,
-        "port_rate": BAUDS.index(point.baud) << 5 | point.port,
-        "protocol": code,
-        "address": address,
-        "password": ZEROS,
-        "tariffs": 4,
-        # A CJ/T 188 address has a seventh byte, which the extension puts here.
-        "digits": int(target.address[:2], 16) if is_cjt else ENERGY_DIGITS,
-        "collector": point.collector.zfill(12) if point.collector else ZEROS,
-        "user_class": target.meter_type if is_cjt else 0,
-    }
+    return meter_row(
+        point.number,
+        target.protocol,
+        target.address,
+        target.meter_type,
+        port=point.port,
+        baud=point.baud,
+        collector=point.collector,
+    )
 
 
 def plan_of(port: int, parameters: Mapping[str, Any]) -> Row:
@@ -169,12 +150,6 @@ def compare_plans(ours: Iterable[Row], theirs: Mapping[int, Row]) -> list[Row]:
             if its.get(name) != plan[name]
         ]
     return found
-
-
-EMPTY: Final[Row] = {
-    "point": 0, "port_rate": 0, "protocol": 0, "address": ZEROS, "password": ZEROS, "tariffs": 0,
-    "digits": 0, "collector": ZEROS, "user_class": 0,
-}  # fmt: skip
 
 
 def looked_at(archive: Archive) -> range:

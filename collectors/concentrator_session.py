@@ -16,12 +16,13 @@ from typing import Any, Final
 from collectors.dialects import BAD_TARGET, LOCAL, Dialect, Freeze, Point, Step, Target
 from collectors.frames.dlt645_message import Credentials
 from collectors.frames.qgdw3761 import Item
+from collectors.frames.qgdw3761_archive import port_control
 from collectors.frames.qgdw3761_encode import Unit
 from collectors.frames.qgdw3761_series import Answer
 from collectors.frames.qgdw3761_tables import CLASS_1, CLASS_2
 from collectors.links.link import LinkDown
 from collectors.session import LINK_DOWN, Clock, Failed, Heard, Read, Session
-from collectors.terminal import ForwardLink, NoAnswer, Terminal, in_parts, port_control
+from collectors.terminal import ForwardLink, NoAnswer, Terminal, in_parts
 
 CURRENT, DAY, MONTH = 129, 161, 177  # F: forward active energy, now and frozen
 ELECTRICITY: Final = 0x40  # the one kind a terminal reads itself

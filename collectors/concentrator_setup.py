@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from collectors.concentrator_archive import (
-    EMPTY,
     NO_ROW,
     Archive,
     Row,
@@ -23,6 +22,7 @@ from collectors.concentrator_archive import (
 )
 from collectors.concentrator_session import ConcentratorSession, utc
 from collectors.dialects import LOCAL
+from collectors.frames.qgdw3761_archive import EMPTY
 from collectors.frames.qgdw3761_encode import Unit
 from collectors.frames.qgdw3761_tables import CLASS_1, CONTROL, QUERY, SET
 from collectors.jobs import JobFailed, Report

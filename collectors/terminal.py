@@ -195,18 +195,3 @@ class ForwardLink:
 
     async def close(self) -> None:
         """The terminal is not this link's to hang up on."""
-
-
-# Rates by their code, in port control words and in the archive (§5.5.4.10); 0 there: as set.
-BAUDS: Final = (300, 600, 1200, 2400, 4800, 7200, 9600, 19200)
-PARITIES: Final = {"N": 0b000, "E": 0b1000, "O": 0b1100}
-
-
-def port_control(baud: int, parity: str) -> int:
-    """D7-D5 rate, D4 stop bits less one, D3 parity, D2 odd, D1-D0 data bits less five.
-
-    Raises ValueError for a rate or parity that is none.
-    """
-    if baud not in BAUDS or parity not in PARITIES:
-        raise ValueError(f"a terminal's port knows no {baud} baud, parity {parity}")
-    return BAUDS.index(baud) << 5 | PARITIES[parity] | 0b11

@@ -202,5 +202,11 @@ def _meter(
         "protocol": spec.protocol,
         "address": spec.address,
         "installed_on": start - timedelta(days=30),
-        "options": {"device": spec.device} if spec.device else {},
+        "options": _options(spec),
     }
+
+
+def _options(spec: MeterSpec) -> dict[str, Any]:
+    """What a platform or a concentrator knows the meter by."""
+    known = {"device": spec.device, "point": spec.point}
+    return {name: value for name, value in known.items() if value}

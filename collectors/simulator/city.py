@@ -127,8 +127,15 @@ def _buses(
                 tuple(specs[n : n + METERS_A_BUS]),
                 baud,
                 line.door,
-                f"138{number:05d}{_LINES.index(line.name)}{part:02d}" if line.door == "dtu" else "",
+                _device(line, number, part),
             )
+
+
+def _device(line: _Line, number: int, part: int) -> str:
+    """Who a line's modem or concentrator is."""
+    if line.door == "concentrator":
+        return f"23{part:02d}-{number}"
+    return f"138{number:05d}{_LINES.index(line.name)}{part:02d}" if line.door == "dtu" else ""
 
 
 def _entrance(dice: random.Random) -> _Line:
@@ -149,7 +156,8 @@ def _flats_lines(dice: random.Random) -> Iterator[_Line]:
         yield _Line("gas", "cjt188", ("gas",), dice.choice(("dtu", _PLATFORMS[0])))
     if dice.random() < 0.4:
         edition = dice.choices(("dlt645_2007", "dlt645_1997"), (85, 15))[0]
-        yield _Line("power", edition, ("electricity",), dice.choice(("tcp", "dtu")))
+        door = dice.choice(("tcp", "dtu", "concentrator"))
+        yield _Line("power", edition, ("electricity",), door)
 
 
 def _meters(building: BuildingSpec, number: int, line: _Line) -> Iterator[MeterSpec]:
@@ -173,7 +181,10 @@ def _meter(line: _Line, kind: str, building: str, number: int, flat: str, index:
         address = f"{_CODES[kind]}{number:04d}{int(flat):06d}"
     if line.door in _PLATFORMS:
         device = f"86{_CODES[kind][0]}{number:05d}{int(flat):07d}"  # an IMEI
-    return MeterSpec(line.protocol, address, kind, building, flat, meter_id=printed, device=device)
+    point = (index - 1) % METERS_A_BUS + 1 if line.door == "concentrator" else 0
+    return MeterSpec(
+        line.protocol, address, kind, building, flat, printed, device=device, point=point
+    )
 
 
 def _numbered(buses: list[BusSpec], base_port: int) -> Iterator[BusSpec]:

@@ -70,6 +70,11 @@ class Wanted(click.ParamType[int | Path]):
 )
 @click.option("--dtu-port", default=0, help="Port the town's modems dial (NUAN_DTU_PORT).")
 @click.option(
+    "--concentrator-port",
+    default=0,
+    help="Port its concentrators dial (NUAN_CONCENTRATOR_PORT).",
+)
+@click.option(
     "--push",
     "pushes",
     multiple=True,
@@ -88,6 +93,7 @@ def simulate(
     host: str,
     baud: int | None,
     dtu_port: int,
+    concentrator_port: int,
     pushes: tuple[str, ...],
     push_every: float,
     dump: bool,
@@ -95,7 +101,8 @@ def simulate(
     """Serve simulated meters until Ctrl-C (模拟表计).
 
     `nuan simulate --town 500` builds 500 households: buildings, meters of every protocol, serial
-    servers, modems and platforms. `nuan install-town 500` writes the same town's archive.
+    servers, modems, concentrators and platforms. `nuan install-town 500` writes the same town's
+    archive.
     """
     try:
         if isinstance(wanted, int):
@@ -113,6 +120,7 @@ def simulate(
             return
         outside = Outside(
             dtu_port=dtu_port,
+            concentrator_port=concentrator_port,
             push_urls={url.split("/push/")[-1].split("/")[0]: url for url in pushes},
             push_every_s=push_every,
         )

@@ -1,7 +1,7 @@
 """The ways a town's buses are reached from outside, opened and closed together.
 
-A serial server listens, a modem dials, a pseudo-terminal lies under a path, and a platform pushes
-what its meters say.
+A serial server listens, a modem or a concentrator dials, a pseudo-terminal lies under a path, and
+a platform pushes what its meters say.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from typing import Final, Protocol
 import aiohttp
 
 from collectors.frames import cjt188
+from collectors.frames.qgdw3761_archive import meter_row
 from collectors.simulator.bus import Clock, SimulatedBus
+from collectors.simulator.concentrator import SimulatedConcentrator
 from collectors.simulator.dtu import SimulatedDtu
 from collectors.simulator.platform import SimulatedPlatform
 from collectors.simulator.serial_port import SerialPort
+from collectors.simulator.terminal_store import ELECTRICITY
 
 log = logging.getLogger("nuan.simulate")
 
@@ -39,12 +42,14 @@ class Outside:
     """Where a town's devices turn to.
 
     dtu_port     what modems dial; 0: they do not
+    concentrator_port   what concentrators dial; 0: they do not
     push_urls    platform -> the URL it pushes to; a platform without one is silent
     push_every_s how often each of its meters is pushed
     """
 
     dtu_host: str = "127.0.0.1"
     dtu_port: int = 0
+    concentrator_port: int = 0
     push_urls: Mapping[str, str] = field(default_factory=dict)
     push_every_s: float = 600.0
 
@@ -77,7 +82,8 @@ class _Shut:
     async def stop(self) -> None: ...
 
 
-DOORS: Final = ("tcp", "dtu", "serial")
+DOORS: Final = ("tcp", "dtu", "serial", "concentrator")
+METERS_PORT: Final = 2  # of a concentrator, where its meters hang
 
 
 def door_of(kind: str, device: str, bus: SimulatedBus, outside: Outside) -> Opened:
@@ -86,9 +92,29 @@ def door_of(kind: str, device: str, bus: SimulatedBus, outside: Outside) -> Open
         return _NamedPort(bus, Path(device))
     if kind == "tcp":
         return bus
+    if kind == "concentrator":
+        return _concentrator(device, bus, outside) if outside.concentrator_port else _Shut()
     if not outside.dtu_port:
         return _Shut()
     return SimulatedDtu(bus, device, outside.dtu_port, host=outside.dtu_host, redial_s=1.0)
+
+
+def _concentrator(device: str, bus: SimulatedBus, outside: Outside) -> SimulatedConcentrator:
+    """A terminal whose archive holds the meters of its bus: point n is the n-th."""
+    terminal = SimulatedConcentrator(
+        {METERS_PORT: bus},
+        device,
+        outside.concentrator_port,
+        clock=bus.clock,
+        host=outside.dtu_host,
+        redial_s=1.0,
+    )
+    rows = [
+        meter_row(n, bus.protocol, meter.address, ELECTRICITY, port=METERS_PORT)
+        for n, meter in enumerate(bus.meters, 1)
+    ]
+    terminal.store.set(0, 10, {"meters": rows})
+    return terminal
 
 
 # --- platforms --------------------------------------------------------------------------------

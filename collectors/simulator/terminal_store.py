@@ -8,14 +8,13 @@ from decimal import Decimal
 from typing import Any, Final
 
 from collectors.dialects import Target, dialect_for
+from collectors.frames.qgdw3761_archive import address_of, protocol_of
 from collectors.frames.qgdw3761_encode import Unit
 from collectors.simulator.bus import SimulatedBus
 from collectors.simulator.times import LOCAL
 
 DAYS, MONTHS = 31, 12
-# Protocols of the archive (F10) that the terminal itself reads; 32 is CJ/T 188.
-PROTOCOLS: Final = {1: "dlt645_1997", 30: "dlt645_2007", 32: "cjt188"}
-CJT188, ELECTRICITY = 32, 0x40
+ELECTRICITY: Final = 0x40
 TARIFFS: Final = 4
 
 
@@ -96,17 +95,12 @@ class Store:
     def _energy(self, point: int, at: datetime) -> Decimal | None:
         """A point's register at a moment, asked of the meter itself; None where there is none."""
         row = next((row for row in self.archive.values() if row["point"] == point), None)
-        if row is None or row["protocol"] not in PROTOCOLS:
+        protocol = protocol_of(row) if row else None
+        if row is None or protocol is None:
             return None
-        target = Target(PROTOCOLS[row["protocol"]], address_of(row), meter_type=ELECTRICITY)
+        target = Target(protocol, address_of(row), meter_type=ELECTRICITY)
         wh = ask(self._buses[row["port_rate"] & 0x1F], target, at)
         return None if wh is None else Decimal(wh).scaleb(-3)
-
-
-def address_of(row: Mapping[str, Any]) -> str:
-    """The meter's whole address; of CJ/T 188 the archive has A0 to A5, and A6 beside it."""
-    prefix = f"{row['digits']:02X}" if row["protocol"] == CJT188 else ""
-    return f"{prefix}{row['address']}"
 
 
 def _midnight(day: date) -> datetime:

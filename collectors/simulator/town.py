@@ -85,6 +85,7 @@ class MeterSpec:
     flat: str = ""
     meter_id: str = ""  # M-Bus: the eight digits printed on the meter
     device: str = ""  # what a platform knows it by, such as its IMEI
+    point: int = 0  # what a concentrator knows it by
     faults: tuple[str | None, ...] = ()
     faults_for_ever: bool = False
 
@@ -99,8 +100,9 @@ class BusSpec:
     """A bus and the way it is reached; `baud` None answers at once.
 
     door    "tcp": a serial server on `port` (0 takes a free one). "dtu": a modem that dials in as
-            `device`. "serial": a pseudo-terminal, with a link to it at the path `device`. Any
-            other: its meters push through the platform of that name
+            `device`. "concentrator": a terminal `device` ("<a1>-<a2>") that dials in and stores.
+            "serial": a pseudo-terminal, with a link to it at the path `device`. Any other: its
+            meters push through the platform of that name
     """
 
     bus_id: str
@@ -115,6 +117,7 @@ class BusSpec:
         named = {
             "tcp": f"tcp://{host}:{self.port}",
             "dtu": f"dtu://{self.device}",
+            "concentrator": f"concentrator://{self.device}",
             "serial": f"serial://{self.device}?baud={self.baud or 2400}&parity=N",
         }
         return named.get(self.door, f"push://{self.door}")

@@ -50,7 +50,7 @@ def test_no_two_meters_modems_or_ports_of_a_town_are_mistaken_for_one_another():
     on_buses = [(b.bus_id, m.protocol, m.address) for b in town.buses for m in b.meters]
     own = [m.address for b in town.buses for m in b.meters if m.protocol in ("cjt188",)]
     devices = [m.device for b in town.buses for m in b.meters if m.device]
-    modems = [b.device for b in town.buses if b.door == "dtu"]
+    modems = [b.device for b in town.buses if b.door in ("dtu", "concentrator")]
     ports = [b.port for b in town.buses if b.door == "tcp"]
     for names in (on_buses, own, devices, modems, ports):
         assert len(names) == len(set(names)) > 50
@@ -67,7 +67,13 @@ def test_a_town_speaks_every_protocol_behind_every_door():
         "dlt645_1997",
         "dlt645_2007",
     }
-    assert {b.door for b in town.buses} == {"tcp", "dtu", "ctwing", "oceanconnect"}
+    assert {b.door for b in town.buses} == {
+        "tcp",
+        "dtu",
+        "concentrator",
+        "ctwing",
+        "oceanconnect",
+    }
     assert figures(town).startswith("3,000 households in ")
 
 
@@ -160,11 +166,14 @@ def with_serial(town, directory):
 
 
 async def test_a_collector_reads_every_meter_of_the_town_whatever_the_wire(app, tmp_path):
-    """Serial servers, a serial port, modems that dial and platforms that push, at once."""
-    dtu_port, push_port = free_port(), free_port()
+    """Serial servers, a serial port, modems and concentrators that dial and platforms that push,
+    at once."""
+    dtu_port, terminal_port, push_port = free_port(), free_port(), free_port()
     settings = app.extensions["nuan_settings"].replace(
         dtu_host="127.0.0.1",
         dtu_port=dtu_port,
+        concentrator_host="127.0.0.1",
+        concentrator_port=terminal_port,
         push_host="127.0.0.1",
         push_port=push_port,
         push_secrets=SECRETS,
@@ -173,6 +182,7 @@ async def test_a_collector_reads_every_meter_of_the_town_whatever_the_wire(app, 
     town = with_serial(city(120, start=START, base_port=0, seed=6), tmp_path)
     outside = Outside(
         dtu_port=dtu_port,
+        concentrator_port=terminal_port,
         push_urls={n: f"http://127.0.0.1:{push_port}/push/{n}/{k}" for n, k in KEYS.items()},
         push_every_s=2,
     )
@@ -192,7 +202,14 @@ async def test_a_collector_reads_every_meter_of_the_town_whatever_the_wire(app, 
             stop.set()
             await running
         assert sum(len(bus.meters) for bus in here.buses) == count(Meter)
-        assert {b.door for b in here.buses} >= {"tcp", "serial", "dtu", "ctwing", "oceanconnect"}
+        assert {b.door for b in here.buses} >= {
+            "tcp",
+            "serial",
+            "dtu",
+            "concentrator",
+            "ctwing",
+            "oceanconnect",
+        }
         assert len(served.houses) == len(here.buildings)
     assert count(RefusedFrame) == 0
     assert db.session.scalar(sa.select(sa.func.count()).where(Reading.flags != [])) == 0
