@@ -29,6 +29,7 @@ def embedded(directory: Path, *, database: str = "nuan") -> str:
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     server = _server(directory)
+    server.start()  # where this process has known it before and it was stopped since
     _create_database(server.get_uri(), database)
     return str(server.get_uri(database=database))
 
