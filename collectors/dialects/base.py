@@ -84,6 +84,36 @@ class Point:
     collector: str = ""
 
 
+_MOST_SKEW: Final = timedelta(minutes=30)
+_MOST_LOOKS: Final = 6
+
+
+def is_of(moment: datetime, on: date) -> bool:
+    """Whether a moment on a meter's wall clock is the 00:00 of that day; some say 23:59."""
+    return abs(moment - datetime(on.year, on.month, on.day)) <= _MOST_SKEW
+
+
+def look_next(looks: Sequence[tuple[int, datetime]], on: date, at_most: int) -> int | None:
+    """Where else to look for the freeze of a day: how many back, from 1, or None to give up.
+
+    `looks` are the places looked at, in order, and the moments (wall clock) found there. One a
+    day is supposed until two of them tell better: a meter may freeze by the hour, or have been
+    without power on some midnights.
+    """
+    back, moment = looks[-1]
+    step, off = timedelta(days=1), moment - datetime(on.year, on.month, on.day)
+    if len(looks) > 1:
+        before = looks[-2]
+        step = (before[1] - moment) / (back - before[0])
+    elif abs(off) < step:
+        off = step  # of that day, and not its midnight: the next one shows how often it freezes
+    if len(looks) >= _MOST_LOOKS or step <= timedelta(0):
+        return None
+    found = back + round(off / step)
+    is_new = all(found != place for place, _ in looks)
+    return found if is_new and 1 <= found <= at_most else None
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One meter on a bus.

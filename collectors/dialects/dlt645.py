@@ -30,6 +30,8 @@ from collectors.dialects.base import (
     Memory,
     Step,
     Target,
+    is_of,
+    look_next,
 )
 from collectors.frames import dlt645, dlt645_1997
 from collectors.frames.dlt645_di import (
@@ -77,9 +79,10 @@ _DAY: Final = 0x06  # DI2 of the daily freeze
 _DAYS: Final = FREEZES[_DAY][1]
 _FROZEN_TIME: Final = 0x05060000
 _NO_SUCH_DATA: Final = 0x02  # bit 1 of the error word in both editions
-_MOST_SKEW: Final = timedelta(minutes=30)  # a day frozen at 23:59 is still the next one's
 _RELAY_DRIFT: Final = timedelta(minutes=5)  # how far a meter's clock may be ahead of ours
 _MONTHS_1997: Final = 2
+
+Looks = tuple[tuple[int, datetime], ...]
 
 
 class Dlt645Dialect:
@@ -125,20 +128,20 @@ class Dlt645Dialect:
             raise CannotAsk("DL/T 645-1997 meters keep no days", NO_FREEZE)
         if not 1 <= self.profile.kind <= 8:
             raise CannotAsk(f"{self.profile.field} is not frozen daily", NO_FREEZE)
-        back = freeze.back(now, _DAYS)
-        return self.ask(_FROZEN_TIME | back, partial(self._on_moment, freeze, back, True))
+        return self._look(freeze, freeze.back(now, _DAYS), ())
 
-    def _on_moment(self, freeze: Freeze, back: int, may_move: bool, answer: Message) -> Step | None:
+    def _look(self, freeze: Freeze, back: int, looks: Looks) -> Step:
+        return self.ask(_FROZEN_TIME | back, partial(self._on_moment, freeze, back, looks))
+
+    def _on_moment(self, freeze: Freeze, back: int, looks: Looks, answer: Message) -> Step | None:
         moment = _moment(answer)
         if moment is None:
             return None
-        skipped = (freeze.on - _day_of(moment)).days
-        if not skipped:
+        if is_of(moment, freeze.on):
             return self.ask(_FROZEN_TIME | self.profile.kind << 8 | back)
-        back -= skipped
-        if not may_move or not 1 <= back <= _DAYS:
-            return None
-        return self.ask(_FROZEN_TIME | back, partial(self._on_moment, freeze, back, False))
+        looks = (*looks, (back, moment))
+        elsewhere = look_next(looks, freeze.on, _DAYS)
+        return None if elsewhere is None else self._look(freeze, elsewhere, looks)
 
     def _relay_state(self) -> Step:
         return self.ask(DI_STATUS_WORD_3)
@@ -260,10 +263,6 @@ def _moment(answer: Message) -> datetime | None:
     value = answer.reading.values[0] if answer.reading and answer.reading.values else None
     raw = value.raw if value and not value.fault else None
     return raw if isinstance(raw, datetime) else None
-
-
-def _day_of(moment: datetime) -> date:
-    return (moment + _MOST_SKEW).date()
 
 
 def _frozen_at(freeze: Freeze, told: Sequence[Message]) -> datetime:

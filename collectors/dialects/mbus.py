@@ -29,6 +29,7 @@ from collectors.dialects.base import (
     Memory,
     Step,
     Target,
+    is_of,
 )
 from collectors.frames import mbus
 from collectors.frames.dlt645_message import Credentials
@@ -65,7 +66,6 @@ _VOLUMES: Final = frozenset((0x03, 0x06, 0x07, 0x15, 0x16, 0x17, 0x28))
 _VOLUMES_FIXED: Final = frozenset((0x03, 0x06, 0x07, 0x0A, 0x0C, 0x0D))
 _COOLING: Final = frozenset((0x0A, 0x0B))  # what these count is cold, never to be booked as heat
 _MOST_TELEGRAMS: Final = 32
-_MOST_SKEW: Final = timedelta(minutes=30)  # a value of 23:59 is the next day's 00:00
 _BILLING: Final = 0x20  # application reset subcode "simple billing" (EN 13757-3 §7.1)
 
 
@@ -183,8 +183,7 @@ class MbusDialect:
         """The storage number dated to that day which holds the register, and its moment."""
         primary = _primary_register(self._telegrams[0])
         for storage, moment in _dated(self._telegrams, self.profile):
-            is_of_day = (moment + _MOST_SKEW).date() == freeze.on
-            if is_of_day and primary in _values(self._telegrams, storage):
+            if is_of(moment, freeze.on) and primary in _values(self._telegrams, storage):
                 return storage, moment
         return None
 

@@ -25,8 +25,10 @@ from collectors.frames.cjt188_profiles import (
     DI_ADDRESS,
     DI_CLOCK,
     DI_CURRENT,
+    DI_KEY_VERSION,
     DI_SET_CLOCK,
     DI_VALVE,
+    DI_WRITE_ADDRESS,
     Layout,
     Profile,
     layouts_for,
@@ -45,8 +47,11 @@ __all__ = [
     "encode_clock",
     "encode_read",
     "encode_read_address",
+    "encode_read_key_version",
     "encode_refusal",
     "encode_valve",
+    "encode_write",
+    "encode_write_address",
 ]
 
 START: Final = 0x68
@@ -60,8 +65,13 @@ READ_ADDRESS: Final = 0x03
 WRITE: Final = 0x04
 READ_KEY: Final = 0x09
 WRITE_ADDRESS: Final = 0x15
+SYNCHRONISE: Final = 0x16
 ANSWER: Final = 0x80  # D7: from the meter
 REFUSED: Final = 0x40  # D6: the meter could not do it
+
+_ANSWERS_WITH_ITEMS: Final = frozenset(
+    control | ANSWER for control in (READ, WRITE, READ_KEY, SYNCHRONISE)
+)
 
 BROADCAST: Final = "AAAAAAAAAAAAAA"
 VALVE_OPEN: Final = 0x55
@@ -183,7 +193,7 @@ def _message(data: bytes, start: int, end: int, profile: Profile) -> Message:
     meter_type, control, body = raw[1], raw[9], raw[11:-2]
     di, high_first, serial, payload = _split(control, body)
     reading = None
-    if di is not None and control in (READ | ANSWER, WRITE | ANSWER):
+    if di is not None and control in _ANSWERS_WITH_ITEMS:
         reading = payloads.read(payload, layouts_for(di, meter_type, profile))
     return Message(
         meter_type,
@@ -276,6 +286,22 @@ def encode_valve(
     return encode(meter_type, address, WRITE, data)
 
 
+def encode_write(
+    address: str,
+    meter_type: int,
+    di: int,
+    layout: Layout,
+    amounts: Mapping[str, payloads.Amount],
+    *,
+    serial: int = 0,
+    profile: Profile = DEFAULT,
+) -> bytes:
+    """Write a data id's items (C = 04H, §7.4), amounts in base units as `encode_answer` has them.
+    Raises ValueError where one does not fit."""
+    head = _di_bytes(di, profile.di_high_first) + bytes((serial,))
+    return encode(meter_type, address, WRITE, head + payloads.write(layout, amounts))
+
+
 def encode_clock(
     address: str,
     meter_type: int,
@@ -284,10 +310,31 @@ def encode_clock(
     serial: int = 0,
     profile: Profile = DEFAULT,
 ) -> bytes:
-    """Set the meter's wall clock (C = 04H, data id A015): seven BCD bytes, seconds first."""
-    data = _di_bytes(DI_SET_CLOCK, profile.di_high_first) + bytes((serial,))
-    time = payloads.write(CLOCK, {"meter_time": when})
-    return encode(meter_type, address, WRITE, data + time)
+    """Set the meter's wall clock (data id A015): seven BCD bytes, seconds first."""
+    amounts = {"meter_time": when}
+    return encode_write(
+        address, meter_type, DI_SET_CLOCK, CLOCK, amounts, serial=serial, profile=profile
+    )
+
+
+def encode_write_address(
+    address: str, meter_type: int, new: str, *, serial: int = 0, profile: Profile = DEFAULT
+) -> bytes:
+    """Give a meter a new address of 14 digits (C = 15H, data id A018, §7.4.4). Raises ValueError
+    for another length."""
+    wire = bytes.fromhex(new)[::-1]
+    if len(wire) != 7:
+        raise ValueError(f"a CJ/T 188 address has 14 digits, not {len(new)}: {new}")
+    data = _di_bytes(DI_WRITE_ADDRESS, profile.di_high_first) + bytes((serial,)) + wire
+    return encode(meter_type, address, WRITE_ADDRESS, data)
+
+
+def encode_read_key_version(
+    address: str, meter_type: int, *, serial: int = 0, profile: Profile = DEFAULT
+) -> bytes:
+    """Ask for the version of the meter's key (C = 09H, data id 8106, §7.2.5)."""
+    data = _di_bytes(DI_KEY_VERSION, profile.di_high_first) + bytes((serial,))
+    return encode(meter_type, address, READ_KEY, data)
 
 
 def encode_answer(

@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import Final
 
 from collectors.frames.bcd import int_to_bcd
-from collectors.frames.cjt188_profiles import BASE_UNITS, UNITS, Field, Layout
+from collectors.frames.cjt188_profiles import Field, Layout
+from collectors.frames.cjt188_units import BASE_UNITS, UNITS
 
 Amount = int | datetime | bytes | None
 
@@ -163,6 +164,9 @@ def _scale(field: Field, code: int | None) -> tuple[str, int, int]:
         "pressure": ("MPa", 100, 1),
         "hours": ("h", 1, 1),
         "volume": ("m3", 1_000, 1),
+        "money": ("yuan", 100, 1),
+        "day": ("", 1, 1),
+        "count": ("", 1, 1),
     }[field.quantity]
 
 

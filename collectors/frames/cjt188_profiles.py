@@ -1,4 +1,4 @@
-"""CJ/T 188 as data: units, payload layouts, and the ways in which makers depart from them.
+"""CJ/T 188 as data: payload layouts, and the ways in which makers depart from them.
 
 Nothing here decides anything; `cjt188` reads these tables. A new maker is a new row.
 """
@@ -8,54 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-# Quantities and the integer unit each is turned into.
-BASE_UNITS: Final = {
-    "heat": "Wh",
-    "power": "W",
-    "flow": "L/h",
-    "volume": "L",
-    "temperature": "cdeg",
-    "pressure": "cMPa",
-    "hours": "h",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """A unit code: one count is numerator / denominator of the quantity's base unit."""
-
-    symbol: str
-    quantity: str
-    numerator: int
-    denominator: int = 1
-
-
-# CJ/T 188-2004 table 10 (2018: the same codes). 1 Wh = 3600 J.
-UNITS: Final[dict[int, Unit]] = {
-    0x01: Unit("J", "heat", 1, 3600),
-    0x02: Unit("Wh", "heat", 1),
-    0x05: Unit("kWh", "heat", 1_000),
-    0x08: Unit("MWh", "heat", 1_000_000),
-    0x0A: Unit("MWh*100", "heat", 100_000_000),
-    0x0B: Unit("kJ", "heat", 5, 18),
-    0x0E: Unit("MJ", "heat", 2_500, 9),
-    0x11: Unit("GJ", "heat", 2_500_000, 9),
-    0x13: Unit("GJ*100", "heat", 250_000_000, 9),
-    0x14: Unit("W", "power", 1),
-    0x17: Unit("kW", "power", 1_000),
-    0x1A: Unit("MW", "power", 1_000_000),
-    0x29: Unit("L", "volume", 1),
-    0x2C: Unit("m3", "volume", 1_000),
-    0x32: Unit("L/h", "flow", 1),
-    0x35: Unit("m3/h", "flow", 1_000),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Field:
     """One field of a payload: `size` bytes of BCD, low byte first, with `decimals` digits after
     the point, and a unit code beside it where `unit` (the code an encoder writes) is not None.
-    `quantity` is a key of BASE_UNITS, or "time" (7 bytes) or "status" (2 bytes)."""
+    `quantity` is a key of `cjt188_units.BASE_UNITS`, or "time" (7 bytes) or "status" (2 bytes)."""
 
     name: str
     size: int
@@ -211,6 +169,36 @@ FREEZE_VOLUME: Final = Layout(
 )
 CLOCK: Final = Layout("clock", (_TIME,), "meter_time")
 STATUS_ONLY: Final = Layout("status", (_STATUS,), "status")
+# 8102 to 8106: prices with the volume up to which each holds, settlement day, reading day, what
+# was bought, the version of the key (§7.3; the 2018 edition keeps them).
+PRICES: Final = Layout(
+    "prices",
+    tuple(
+        field
+        for n in (1, 2, 3)
+        for field in (
+            Field(f"price_{n}", 3, "money", 2),
+            *((Field(f"volume_{n}", 3, "volume"),) if n < 3 else ()),
+        )
+    ),
+    "price_1",
+)
+SETTLEMENT_DAY: Final = Layout(
+    "settlement-day", (Field("settlement_day", 1, "day"),), "settlement_day"
+)
+READING_DAY: Final = Layout("reading-day", (Field("reading_day", 1, "day"),), "reading_day")
+BOUGHT: Final = Layout(
+    "bought",
+    (
+        Field("purchase_no", 1, "count"),
+        Field("bought_now", 4, "money", 2),
+        Field("bought_total", 4, "money", 2),
+        Field("balance", 4, "money", 2),
+        _STATUS,
+    ),
+    "balance",
+)
+KEY_VERSION: Final = Layout("key-version", (Field("key_version", 1, "count"),), "key_version")
 
 DI_CURRENT: Final = 0x901F
 DI_CURRENT_COOLING: Final = 0x911F
@@ -219,6 +207,19 @@ DI_VALVE: Final = 0xA017
 DI_ADDRESS: Final = 0x810A
 DI_WRITE_ADDRESS: Final = 0xA018
 DI_SET_CLOCK: Final = 0xA015
+DI_PRICES: Final = 0x8102
+DI_SETTLEMENT_DAY: Final = 0x8103
+DI_READING_DAY: Final = 0x8104
+DI_BOUGHT: Final = 0x8105
+DI_KEY_VERSION: Final = 0x8106
+DI_SET_SETTLEMENT_DAY: Final = 0xA011
+DI_SET_READING_DAY: Final = 0xA012
+DI_SYNCHRONISE: Final = 0xA016
+
+# What is kept: the first data id, that of the newest, and how many there are.
+MONTHS_2004: Final = (0xD120, 12)
+MONTHS_2018: Final = (0xD200, 256)
+TIMED_2018: Final = (0xD300, 256)
 
 
 def unit_before_value(layout: Layout) -> Layout:
@@ -252,12 +253,15 @@ class Profile:
     order in which they are tried: the standard's own first. A later one is taken only where all
     its units and digits fit and no other departure fits as well. `di_high_first` is the order in
     which requests write the data id (2004: 90 1F; 2018 and many 2004 meters: 1F 90); answers are
-    read in either.
+    read in either. `months` are its settlement days, `days` what it freezes by plan, once a day
+    (water and gas meters, 2018); None: it does not.
     """
 
     name: str
     current: dict[str, tuple[Layout, ...]]
     di_high_first: bool = True
+    months: tuple[int, int] = MONTHS_2004
+    days: tuple[int, int] | None = None
 
 
 _STANDARD_CURRENT: Final[dict[str, tuple[Layout, ...]]] = {
@@ -288,7 +292,11 @@ UNIT_FIRST: Final = Profile(
     "unit-first",
     {**_STANDARD_CURRENT, "heat": (unit_before_value(HEAT_2004), unit_before_value(HEAT_2018))},
 )
-PROFILES: Final = {p.name: p for p in (DEFAULT, LOW_FIRST, COOLING_FIRST, UNIT_FIRST)}
+# The standard's 2018 edition: data ids low byte first, months with cooling and volume, and days.
+EDITION_2018: Final = Profile(
+    "2018", _STANDARD_CURRENT, di_high_first=False, months=MONTHS_2018, days=TIMED_2018
+)
+PROFILES: Final = {p.name: p for p in (DEFAULT, LOW_FIRST, COOLING_FIRST, UNIT_FIRST, EDITION_2018)}
 
 ROOM_SENSOR_TYPE: Final = 0x2A
 
@@ -306,17 +314,26 @@ def family(meter_type: int) -> str:
 _HISTORY: Final = {"heat": HISTORY_HEAT, "cooling": HISTORY_HEAT, "energy": HISTORY_ENERGY}
 
 
+_FIXED: Final[dict[int, Layout]] = {
+    DI_CURRENT_COOLING: HEAT_COOLING_2018,
+    DI_CLOCK: CLOCK,
+    DI_VALVE: STATUS_ONLY,
+    DI_SYNCHRONISE: STATUS_ONLY,
+    DI_PRICES: PRICES,
+    DI_SETTLEMENT_DAY: SETTLEMENT_DAY,
+    DI_READING_DAY: READING_DAY,
+    DI_BOUGHT: BOUGHT,
+    DI_KEY_VERSION: KEY_VERSION,
+}
+
+
 def layouts_for(di: int, meter_type: int, profile: Profile) -> tuple[Layout, ...]:
     """The layouts an answer to `di` may have, in the order in which they are tried."""
     kind = family(meter_type)
     if di == DI_CURRENT:
         return profile.current.get(kind, ())
-    if di == DI_CURRENT_COOLING:
-        return (HEAT_COOLING_2018,)
-    if di == DI_CLOCK:
-        return (CLOCK,)
-    if di == DI_VALVE:
-        return (STATUS_ONLY,)
+    if di in _FIXED:
+        return (_FIXED[di],)
     if 0xD120 <= di <= 0xD12B:
         return (_HISTORY.get(kind, HISTORY_VOLUME),)
     if 0xD200 <= di <= 0xD2FF:

@@ -11,11 +11,13 @@ from typing import Any, ClassVar, Final, Protocol
 from collectors.frames import cjt188
 from collectors.frames import cjt188_payload as payloads
 from collectors.frames import cjt188_profiles as tables
+from collectors.frames.cjt188_units import UNITS
 from collectors.simulator.faults import FaultPlan
 from collectors.simulator.times import LOCAL
 
 Source = Callable[[datetime], Mapping[str, int]]
 Answer = bytes | None
+Content = tuple[tables.Layout | None, Mapping[str, Any]]  # of an answer
 
 WATER_TYPE, HEAT_TYPE, GAS_TYPE, ELECTRICITY_TYPE = 0x10, 0x20, 0x30, 0x40
 WILD_TYPE: Final = 0xAA
@@ -53,7 +55,7 @@ def _rolled_over(layout: tables.Layout | None, amounts: Mapping[str, Any]) -> Ma
     shown = dict(amounts)
     for item in layout.fields if layout else ():
         if item.unit is not None and isinstance(shown.get(item.name), int):
-            unit = tables.UNITS[item.unit]
+            unit = UNITS[item.unit]
             counts = 10 ** (2 * item.size - item.decimals)
             shown[item.name] %= counts * unit.numerator // unit.denominator
     return shown
@@ -76,6 +78,12 @@ class CjtMeter:
     is_valve_open: bool = True
     clock_error: timedelta = timedelta(0)  # what its clock is ahead of the bus's
     valve_orders: int = 0  # how often the valve has been told to move
+    days: int = 0  # how many midnights it keeps (2018: water and gas meters)
+    freezes_hourly: bool = False  # its plan of freezes is one an hour instead
+    is_2018: bool = False  # keeps its months as D2xx too
+    settlement_day: int = 1
+    reading_day: int = 1
+    key_version: int = 1
     protocol: ClassVar[str] = "cjt188"
 
     def __post_init__(self) -> None:
@@ -119,36 +127,87 @@ class CjtMeter:
             request, layout, shown, address=address, meter_type=self.meter_type
         )
 
-    def _content(
-        self, request: cjt188.Message, now: datetime
-    ) -> tuple[tables.Layout | None, Mapping[str, Any]] | None:
+    def _content(self, request: cjt188.Message, now: datetime) -> Content | None:
         """Layout and amounts of the answer, or None to refuse."""
         control, di = request.control, request.di
         if control == cjt188.READ_ADDRESS:
             return None if di is None else (None, {})
-        if control == cjt188.WRITE and di == tables.DI_VALVE and self.has_valve:
-            return self._move_valve(request.payload)
-        if control == cjt188.WRITE and di == tables.DI_SET_CLOCK:
-            return self._set_clock(request.payload, now)
+        if control == cjt188.READ_KEY and di == tables.DI_KEY_VERSION:
+            return tables.KEY_VERSION, {"key_version": self.key_version}
+        if control == cjt188.WRITE_ADDRESS and di == tables.DI_WRITE_ADDRESS:
+            return self._take_address(request.payload)
+        if control == cjt188.WRITE:
+            return self._write(di, request.payload, now)
         if control != cjt188.READ or di is None:
             return None
+        return self._read(di, now)
+
+    def _read(self, di: int, now: datetime) -> Content | None:
         if di == tables.DI_CURRENT:
             return self.layout, self.amounts(now)
+        if di == tables.DI_CLOCK:
+            return tables.CLOCK, {"meter_time": self._clock(now)}
+        if di == tables.DI_SETTLEMENT_DAY:
+            return tables.SETTLEMENT_DAY, {"settlement_day": self.settlement_day}
+        if di == tables.DI_READING_DAY:
+            return tables.READING_DAY, {"reading_day": self.reading_day}
         if self.history and 0xD120 <= di <= 0xD12B:
             moment = earlier_month(month_start(now), di - 0xD120)
             return self.history, {self.history.primary: self._settled(moment)}
+        if self.history and self.is_2018 and di >> 8 == 0xD2:
+            return self._month_2018(self.history, earlier_month(month_start(now), di & 0xFF))
+        return self._frozen(di & 0xFF, now) if di >> 8 == 0xD3 else None
+
+    def _month_2018(self, history: tables.Layout, moment: datetime) -> Content:
+        if history is not tables.HISTORY_HEAT:
+            return history, {history.primary: self._settled(moment)}
+        then = self.source(moment)
+        amounts = {"settlement_heat": then["energy_wh"], "settlement_volume": then["volume_l"]}
+        return tables.HISTORY_HEAT_2018, {**amounts, "settlement_cooling": 0}
+
+    def _frozen(self, number: int, now: datetime) -> Content | None:
+        """What was frozen by plan, the newest first."""
+        wall = now.astimezone(LOCAL).replace(minute=0, second=0, microsecond=0)
+        step = timedelta(hours=1) if self.freezes_hourly else timedelta(days=1)
+        if not self.freezes_hourly:
+            wall = wall.replace(hour=0)
+        if number * step >= timedelta(days=self.days):
+            return None
+        moment = wall - number * step
+        amounts = {
+            "meter_time": moment.replace(tzinfo=None),
+            "cumulative_volume": self.source(moment)["volume_l"],
+        }
+        return tables.FREEZE_VOLUME, {**amounts, "flow": 0, "water_temp": 1_500, "pressure": 30}
+
+    def _write(self, di: int | None, payload: bytes, now: datetime) -> Content | None:
+        if di == tables.DI_VALVE and self.has_valve:
+            return self._move_valve(payload)
+        if di == tables.DI_SET_CLOCK:
+            return self._set_clock(payload, now)
+        is_day = len(payload) == 1 and payload.hex().isdecimal() and 0 < int(payload.hex()) < 32
+        if di == tables.DI_SET_SETTLEMENT_DAY and is_day:
+            self.settlement_day = int(payload.hex())
+            return None, {}
+        if di == tables.DI_SET_READING_DAY and is_day:
+            self.reading_day = int(payload.hex())
+            return None, {}
         return None
 
-    def _move_valve(self, order: bytes) -> tuple[tables.Layout, Mapping[str, Any]] | None:
+    def _take_address(self, wire: bytes) -> Content | None:
+        if len(wire) != 7:
+            return None
+        self.address = wire[::-1].hex().upper()
+        return None, {}
+
+    def _move_valve(self, order: bytes) -> Content | None:
         if order not in (bytes((cjt188.VALVE_OPEN,)), bytes((cjt188.VALVE_CLOSE,))):
             return None
         self.valve_orders += 1
         self.is_valve_open = order[0] == cjt188.VALVE_OPEN
         return tables.STATUS_ONLY, {"status": self.status}
 
-    def _set_clock(
-        self, time: bytes, now: datetime
-    ) -> tuple[tables.Layout | None, Mapping[str, Any]] | None:
+    def _set_clock(self, time: bytes, now: datetime) -> Content | None:
         wall = payloads.read_time(time)
         if wall is None:
             return None

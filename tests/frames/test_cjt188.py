@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from collectors.frames import FrameError, cjt188
 from collectors.frames import cjt188_profiles as tables
 from collectors.frames.cjt188_payload import read, read_time, write
-from collectors.frames.cjt188_profiles import UNITS, unit_before_value
+from collectors.frames.cjt188_profiles import unit_before_value
+from collectors.frames.cjt188_units import UNITS
 
 ADDRESS = "11110018439066"
 WHEN = datetime(2024, 12, 1, 8, 30, 15)
@@ -331,3 +332,79 @@ def test_a_written_heat_answer_reads_back_to_the_last_digit(
 def test_a_register_too_large_for_its_digits_is_not_cut():
     with pytest.raises(ValueError, match="does not fit"):
         write(tables.HEAT_2004, {"current_heat": 1_000_000_000})
+
+
+class TestUnits:
+    @pytest.mark.parametrize(
+        ("code", "symbol", "quantity", "amount"),
+        [
+            (0x03, "Wh*10", "heat", 12_300),
+            (0x06, "kWh*10", "heat", 12_300_000),
+            (0x09, "MWh*10", "heat", 12_300_000_000),
+            (0x0D, "kJ*100", "heat", 34_167),
+            (0x0F, "MJ*10", "heat", 3_416_667),
+            (0x12, "GJ*10", "heat", 3_416_666_667),
+            (0x18, "kW*10", "power", 12_300_000),
+            (0x43, "kJ/h", "power", 342),
+            (0x49, "GJ/h", "power", 341_666_667),
+            (0x2A, "L*10", "volume", 12_300),
+            (0x2E, "m3*100", "volume", 123_000_000),
+            (0x34, "L/h*100", "flow", 123_000),
+        ],
+    )
+    def test_multiples_of_every_unit(self, code, symbol, quantity, amount):
+        """1230 counts of a register without decimals, in its base unit."""
+        unit = UNITS[code]
+        assert (unit.symbol, unit.quantity) == (symbol, quantity)
+        assert (2 * 1230 * unit.numerator + unit.denominator) // (2 * unit.denominator) == amount
+
+    def test_a_code_the_standard_reserves_is_none(self):
+        assert not {0x00, 0x1D, 0x28, 0x2F, 0x31, 0x38, 0x41, 0x42, 0x4C} & UNITS.keys()
+
+
+class TestParameters:
+    """What is set up in a meter: data ids 8102 to 8106 and A010 to A018."""
+
+    ADDRESS = "00000024170567"
+
+    def answered(self, control, di, data):
+        frame = cjt188.encode(0x10, self.ADDRESS, control | 0x80, di + b"\x05" + data)
+        return cjt188.decode(frame)[0]
+
+    @pytest.mark.parametrize("di", [b"\x81\x03", b"\x03\x81"])
+    def test_a_settlement_day(self, di):
+        reading = self.answered(cjt188.READ, di, b"\x25").reading
+        assert reading.amount("settlement_day") == 25
+
+    def test_a_reading_day_that_is_no_number_is_none(self):
+        reading = self.answered(cjt188.READ, b"\x81\x04", b"\x2f").reading
+        assert not reading.is_readable
+
+    def test_a_key_s_version(self):
+        message = self.answered(cjt188.READ_KEY, b"\x81\x06", b"\x03")
+        assert message.reading.amount("key_version") == 3
+
+    def test_prices_are_fen_and_volumes_litres(self):
+        data = bytes.fromhex("950200 180000 750300 250000 000500")
+        reading = self.answered(cjt188.READ, b"\x81\x02", data).reading
+        names = ("price_1", "volume_1", "price_2", "volume_2", "price_3")
+        assert [reading.amount(n) for n in names] == [295, 18_000, 375, 25_000, 500]
+
+    def test_what_was_bought_and_is_left(self):
+        data = bytes.fromhex("07 00500000 00500100 00200000 0000")
+        reading = self.answered(cjt188.READ, b"\x81\x05", data).reading
+        assert reading.amount("purchase_no") == 7
+        assert reading.amount("balance") == 2_000
+        assert reading.status == b"\x00\x00"
+
+    def test_a_new_address_goes_out_low_byte_first(self):
+        frame = cjt188.encode_write_address(self.ADDRESS, 0x10, "10010100000101")
+        message, _ = cjt188.decode(frame)
+        assert (message.control, message.di) == (0x15, 0xA018)
+        assert message.payload == bytes.fromhex("01010000010110")
+        with pytest.raises(ValueError):
+            cjt188.encode_write_address(self.ADDRESS, 0x10, "1001")
+
+    def test_the_version_of_the_key_is_asked_for(self):
+        message, _ = cjt188.decode(cjt188.encode_read_key_version(self.ADDRESS, 0x10))
+        assert (message.control, message.di, message.payload) == (0x09, 0x8106, b"")
