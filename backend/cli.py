@@ -16,6 +16,7 @@ COMMANDS = {
     "decode": ("collectors.cli", "decode"),
     "demo": ("collectors.demo.command", "demo"),
     "explain": ("backend.commands", "explain"),
+    "export-round": ("backend.meter_commands", "export_round"),
     "finance": ("backend.cashier.cli", "finance"),
     "import-readings": ("backend.meter_commands", "import_readings"),
     "install-town": ("collectors.demo.city", "install_town"),

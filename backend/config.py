@@ -238,6 +238,13 @@ SETTINGS: tuple[Setting, ...] = (
         "directory of field maps (*.toml) of the company's own, over those that come with Nuan",
     ),
     S(
+        "NUAN_FILE_PROFILES_DIR",
+        str,
+        "",
+        "directory of layouts (*.toml) of the company's own handhelds' files, over those that "
+        "come with Nuan",
+    ),
+    S(
         "NUAN_MQTT_URL",
         str,
         "",

@@ -1,10 +1,10 @@
-"""Commands about meters and their readings: replace, correct, import."""
+"""Commands about meters and their readings: replace, correct, export a round, import."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -97,21 +97,56 @@ def _staff_id(login: str) -> int:
 
 @click.command("import-readings")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--layout", default="table", show_default=True, help="How the file is laid out.")
 @click.option("--dry-run", is_flag=True, help="Check everything, store nothing.")
 @click.option("--staff", required=True, help="Login of who imports.")
-def import_readings(file: Path, dry_run: bool, staff: str) -> None:
-    """Take in readings from a CSV or XLSX file, all or none (导入读数).
+def import_readings(file: Path, layout: str, dry_run: bool, staff: str) -> None:
+    """Take in readings from a CSV, TXT or XLSX file, all or none (导入读数).
 
-    Columns: 表地址 抄表时间 读数 单位, and where needed 总线 and 备注.  Exit 1 where a row is bad.
+    The layout "table" has the columns 表地址 抄表时间 读数 单位, and where needed 总线 备注 类型
+    (the last 抄表 or 冻结).  Exit 1 where a row is bad.
     """
     from backend.base.db import db
     from backend.metering import imports
 
     with application() as app, file.open("rb") as opened:
         now = app.extensions["nuan_clock"].now()
-        report = imports.import_readings(opened, file.name, _staff_id(staff), now, dry_run=dry_run)
+        chosen = _layout(layout, app.extensions["nuan_settings"].file_profiles_dir)
+        report = imports.import_readings(
+            opened, file.name, _staff_id(staff), now, dry_run=dry_run, layout=chosen
+        )
         db.session.commit()
     _say(report, dry_run)
+
+
+def _layout(name: str, directory: str) -> Any:
+    from backend.metering.file_layouts import LayoutError, layouts
+
+    try:
+        found = layouts(directory)
+    except LayoutError as error:
+        raise click.ClickException(str(error)) from None
+    if name not in found:
+        raise click.ClickException(f"no layout is called {name}; there are {', '.join(found)}")
+    return found[name]
+
+
+@click.command("export-round")
+@click.argument("scope", type=click.Choice(["region", "building"]))
+@click.argument("scope_id", type=int)
+@click.option("--out", type=click.File("wb"), default="-", help="The file (default: the terminal).")
+@click.option("--encoding", type=click.Choice(["utf-8", "gbk"]), default="utf-8", show_default=True)
+def export_round(scope: str, scope_id: int, out: IO[bytes], encoding: str) -> None:
+    """Write the meters of a region or building as a CSV to be filled in (抄表册).
+
+    What comes back filled in is taken in by `nuan import-readings`.
+    """
+    from backend.metering import rounds
+
+    with application():
+        _, rows = rounds.round_of(scope, scope_id)
+        for chunk in rounds.as_csv(rows, encoding):
+            out.write(chunk)
 
 
 def _say(report: Any, dry_run: bool) -> None:
@@ -121,7 +156,7 @@ def _say(report: Any, dry_run: bool) -> None:
     verb = "可导入" if dry_run else "已导入"
     click.echo(
         f"共 {report.rows} 行，{verb} {report.stored}，重复 {report.duplicates}，"
-        f"错误 {report.error_count}"
+        f"未填 {report.blank}，错误 {report.error_count}"
     )
     if report.error_count:
         raise SystemExit(1)

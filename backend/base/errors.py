@@ -61,6 +61,7 @@ CATALOG: dict[str, tuple[int, str]] = {
     "register_impossible": (422, "读数超出了表的量程。"),
     "reason_missing": (422, "请写明原因。"),
     "already_corrected": (409, "这条读数已经更正过，请更正最新的那一条。"),
+    "round_too_large": (422, "抄表册太大，请分区域导出。"),
     "import_too_large": (413, "文件太大，请拆分后分批导入。"),
     "import_unreadable": (422, "文件无法读取，请使用 CSV（UTF-8 或 GBK）或 XLSX 格式。"),
     "import_columns": (422, "表头不对，请按模板填写列名。"),

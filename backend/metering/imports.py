@@ -1,7 +1,7 @@
 """Readings from a file (a handheld's, the reader app's, a spreadsheet): all of them or none.
 
-Columns by name, in any order, Chinese or English: COLUMNS.  Every bad row is reported with its
-line, field, a stable code and a sentence; a reading already stored is counted, not stored again.
+Which column is what, a layout says (`file_layouts`).  Every bad row is reported with its line,
+field, a stable code and a sentence; a reading already stored is counted, not stored again.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from datetime import datetime, timedelta
 from fractions import Fraction
 from itertools import islice
 from typing import IO
@@ -19,23 +18,14 @@ from typing import IO
 import sqlalchemy as sa
 
 from backend.archive.models import Bus, Meter
-from backend.base.clock import SHANGHAI
 from backend.base.db import db
-from backend.base.errors import Problem
 from backend.base.money import round_half_up
-from backend.metering import closing, quality, service, tables
+from backend.metering import closing, import_rows, quality, service, tables
+from backend.metering.file_layouts import DEFAULT, Layout, layouts
+from backend.metering.import_rows import ImportRow, Refused
 from backend.metering.service import NewReading
 from backend.people.service import Principal, audit
 
-COLUMNS = {
-    "address": ("表地址", "表号", "address"),
-    "read_at": ("抄表时间", "时间", "read_at"),
-    "register": ("读数", "表底", "register"),
-    "unit": ("单位", "unit"),
-    "bus": ("总线", "bus"),
-    "note": ("备注", "note"),
-}
-NEEDED = ("address", "read_at", "register", "unit")
 _VOLUME = {"l": 1, "升": 1, "m3": 1000, "m³": 1000, "立方米": 1000, "方": 1000}
 _ENERGY = {"wh": 1, "kwh": 1000, "千瓦时": 1000, "度": 1000, "mwh": 10**6}
 # kind -> unit as written -> what one of it is in the register's own unit (Wh or litres)
@@ -57,13 +47,13 @@ SENTENCES = {
     "too_old": "抄表时间太早，超出可补录的范围。",
     "conflict_in_file": "文件里这块表在同一时间有两个不同的读数。",
     "conflict_stored": "系统里这块表在这个时间已有不同的读数，请用更正。",
+    "no_midnight": "冻结读数的时间须是某日 00:00，或只写日期。",
+    "unknown_kind": "类型只能是 抄表 或 冻结。",
     "reverse": "读数比上次小，已存但不计用量。",
     "jump": "读数比上次大得不合常理，请核对。",
 }
 CHUNK = 5_000
 MAX_REPORTED = 1_000
-CLOCK_SLACK = timedelta(minutes=5)
-FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +72,13 @@ class RowNote:
 
 @dataclass(slots=True)
 class Report:
-    """What became of a file; `errors` and `doubtful` list the first MAX_REPORTED."""
+    """What became of a file; `errors` and `doubtful` list the first MAX_REPORTED.
+
+    blank: rows of a round nobody filled in.
+    """
 
     rows: int = 0
+    blank: int = 0
     stored: int = 0
     duplicates: int = 0
     error_count: int = 0
@@ -98,36 +92,29 @@ class Report:
             self.errors.append(note)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    line: int
-    address: str
-    bus: str
-    at: datetime
-    number: Decimal
-    unit: str
-    note: str | None
-
-
-class _Refused(Exception):
-    def __init__(self, field: str, code: str):
-        self.field, self.code = field, code
-
-
-Seen = dict[tuple[int, datetime], tuple[int, int]]  # (meter, moment) -> register, line
+Key = tuple[int, datetime, str]  # meter, moment, kind
+Seen = dict[Key, tuple[int, int]]  # -> register, line
 
 
 def import_readings(
-    file: IO[bytes], name: str, staff_id: int, now: datetime, *, dry_run: bool
+    file: IO[bytes],
+    name: str,
+    staff_id: int,
+    now: datetime,
+    *,
+    dry_run: bool,
+    layout: Layout | None = None,
 ) -> Report:
     """Take in every reading of a file, or none where one row is bad; a dry run takes in none.
 
     Problem import_too_large, import_unreadable, import_columns.  Audited where stored.
     """
+    layout = layout or layouts()[DEFAULT]
     report = Report()
     whole = db.session.begin_nested()
-    with contextlib.closing(tables.rows(file)) as rows:
-        _take_in(rows, report, staff_id, now)
+    found = tables.rows(file, separator=layout.separator, widths=layout.widths)
+    with contextlib.closing(found) as rows:
+        _take_in(_parsed(rows, layout, report, now), layout, report, staff_id)
     if dry_run or report.error_count:
         whole.rollback()
         if report.error_count:
@@ -141,115 +128,50 @@ def import_readings(
     return report
 
 
-def _take_in(rows: Iterator[tables.Row], report: Report, staff_id: int, now: datetime) -> None:
+def _take_in(parsed: Iterator[ImportRow], layout: Layout, report: Report, staff_id: int) -> None:
     """Check and store chunk by chunk; once a row is bad the rest is only checked."""
     seen: Seen = {}
-    parsed = _parsed(rows, report, now)
     while chunk := list(islice(parsed, CHUNK)):
-        readings = _checked(chunk, report, seen, staff_id)
+        readings = _checked(chunk, layout, report, seen, staff_id)
         if readings and report.error_count == 0:
             report.stored += _store(readings, report)
 
 
 def _store(readings: dict[int, NewReading], report: Report) -> int:
     """Store a chunk (line -> reading), noting what is doubtful about it; returns how many new."""
-    lines = {(r.meter_id, r.read_at): line for line, r in readings.items()}
+    lines = {_key(r): line for line, r in readings.items()}
     for reading in quality.flag(list(readings.values())):
         for flag in ("reverse", "jump"):
             if flag in reading.flags and len(report.doubtful) < MAX_REPORTED:
-                line = lines[reading.meter_id, reading.read_at]
+                line = lines[_key(reading)]
                 report.doubtful.append(RowNote(line, "register", flag))
     return service.record(list(readings.values())).stored
 
 
-def _parsed(rows: Iterator[tables.Row], report: Report, now: datetime) -> Iterator[_Row]:
+def _key(reading: NewReading) -> Key:
+    return reading.meter_id, reading.read_at, reading.kind
+
+
+def _parsed(
+    rows: Iterator[tables.Row], layout: Layout, report: Report, now: datetime
+) -> Iterator[ImportRow]:
     """The rows that can be read at all; the others go into the report."""
-    columns = _columns(next(rows, (0, []))[1])
+    places = layout.places(next(rows, None) if layout.has_header else None)
     for line, cells in rows:
         report.rows += 1
         padded = [*cells, *[None] * (tables.MAX_COLUMNS - len(cells))]
+        named = {name: padded[index] for name, index in places.items()}
+        if import_rows.is_blank(named, layout):
+            report.blank += 1
+            continue
         try:
-            yield _row(line, {name: padded[index] for name, index in columns.items()}, now)
-        except _Refused as refused:
+            yield import_rows.row_of(line, named, layout, now)
+        except Refused as refused:
             report.refuse(RowNote(line, refused.field, refused.code))
 
 
-def _columns(head: Sequence[tables.Cell]) -> dict[str, int]:
-    """Field -> which column it stands in; Problem import_columns where one is missing."""
-    titles = [str(title or "").strip().lower() for title in head]
-    found = {
-        name: titles.index(title)
-        for name, names in COLUMNS.items()
-        for title in names[::-1]
-        if title in titles
-    }
-    missing = [COLUMNS[name][0] for name in NEEDED if name not in found]
-    if missing:
-        raise Problem("import_columns", f"表头缺少：{'、'.join(missing)}。")
-    return found
-
-
-def _row(line: int, cells: dict[str, tables.Cell], now: datetime) -> _Row:
-    for name in NEEDED:
-        if cells[name] in (None, ""):
-            raise _Refused(name, "missing")
-    at = _moment(cells["read_at"])
-    if at > now + CLOCK_SLACK:
-        raise _Refused("read_at", "in_future")
-    if at < now - service.MAX_BACKDATED:
-        raise _Refused("read_at", "too_old")
-    return _Row(
-        line,
-        _address(cells["address"]),
-        str(cells.get("bus") or ""),
-        at,
-        _number(cells["register"]),
-        str(cells["unit"]).lower(),
-        str(cells.get("note") or "")[:200] or None,
-    )
-
-
-def _address(cell: tables.Cell) -> str:
-    """As text; a spreadsheet may have made a number of it."""
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).upper()
-
-
-def _moment(cell: tables.Cell) -> datetime:
-    """A local (Shanghai) time, or one that names its zone."""
-    if isinstance(cell, datetime):
-        return _shanghai(cell)
-    for form in FORMATS:
-        try:
-            return _shanghai(datetime.strptime(str(cell), form))
-        except ValueError:
-            continue
-    try:
-        at = datetime.fromisoformat(str(cell))
-    except ValueError:
-        raise _Refused("read_at", "bad_time") from None
-    if at.tzinfo is None:
-        raise _Refused("read_at", "bad_time")
-    return at.astimezone(UTC)
-
-
-def _shanghai(local: datetime) -> datetime:
-    return local.replace(tzinfo=SHANGHAI).astimezone(UTC)
-
-
-def _number(cell: tables.Cell) -> Decimal:
-    try:
-        number = Decimal(str(cell))
-    except InvalidOperation:
-        raise _Refused("register", "not_a_number") from None
-    if not number.is_finite() or isinstance(cell, bool):
-        raise _Refused("register", "not_a_number")
-    if abs(number.adjusted()) > 20:  # before anyone computes with 1E999999999
-        raise _Refused("register", "impossible")
-    return number
-
-
 def _checked(
-    chunk: Sequence[_Row], report: Report, seen: Seen, staff_id: int
+    chunk: Sequence[ImportRow], layout: Layout, report: Report, seen: Seen, staff_id: int
 ) -> dict[int, NewReading]:
     """Line -> reading of what is new in a chunk."""
     meters = _meters({row.address for row in chunk})
@@ -257,13 +179,13 @@ def _checked(
     for row in chunk:
         try:
             meter = _meter_of(row, meters.get(row.address.lstrip("0"), []))
-            reading = _reading(row, meter, staff_id)
-        except _Refused as refused:
+            reading = _reading(row, layout.scale, meter, staff_id)
+        except Refused as refused:
             report.refuse(RowNote(row.line, refused.field, refused.code))
             continue
-        key, register = (reading.meter_id, reading.read_at), reading.register
+        register = reading.register
         assert register is not None
-        before = seen.setdefault(key, (register, row.line))
+        before = seen.setdefault(_key(reading), (register, row.line))
         if before[1] == row.line:
             found[row.line] = reading
         elif before[0] == register:
@@ -274,11 +196,11 @@ def _checked(
 
 
 _STORED = sa.text("""
-    SELECT r.meter_id, r.read_at, r.register
-      FROM unnest(CAST(:meters AS bigint[]), CAST(:moments AS timestamptz[]))
-           AS n(meter_id, read_at)
-      JOIN reading r USING (meter_id, read_at)
-     WHERE r.kind = 'manual' AND r.read_at BETWEEN :first AND :last
+    SELECT r.meter_id, r.read_at, r.kind, r.register
+      FROM unnest(CAST(:meters AS bigint[]), CAST(:moments AS timestamptz[]),
+                  CAST(:kinds AS text[])) AS n(meter_id, read_at, kind)
+      JOIN reading r USING (meter_id, read_at, kind)
+     WHERE r.corrects_id = 0 AND r.read_at BETWEEN :first AND :last
 """)
 
 
@@ -292,14 +214,15 @@ def _not_stored_yet(found: dict[int, NewReading], report: Report) -> dict[int, N
         {
             "meters": [r.meter_id for r in found.values()],
             "moments": moments,
+            "kinds": [r.kind for r in found.values()],
             "first": min(moments),
             "last": max(moments),
         },
     )
-    stored = {(row.meter_id, row.read_at): row.register for row in rows}
+    stored = {(row.meter_id, row.read_at, row.kind): row.register for row in rows}
     fresh = {}
     for line, reading in found.items():
-        register = stored.get((reading.meter_id, reading.read_at))
+        register = stored.get(_key(reading))
         if register is None:
             fresh[line] = reading
         elif register == reading.register:
@@ -326,7 +249,7 @@ def _meters(addresses: Iterable[str]) -> dict[str, Known]:
     return found
 
 
-def _meter_of(row: _Row, candidates: Known) -> Meter:
+def _meter_of(row: ImportRow, candidates: Known) -> Meter:
     """The one meter of that address which was in service at that moment."""
     there = [
         (meter, bus)
@@ -337,24 +260,24 @@ def _meter_of(row: _Row, candidates: Known) -> Meter:
     exact = [(m, bus) for m, bus in there if m.address.upper() == row.address]
     chosen = exact or there
     if not chosen:
-        raise _Refused("address", "unknown_meter")
+        raise Refused("address", "unknown_meter")
     if len(chosen) > 1:
-        raise _Refused("address", "ambiguous_meter")
+        raise Refused("address", "ambiguous_meter")
     return chosen[0][0]
 
 
-def _reading(row: _Row, meter: Meter, staff_id: int) -> NewReading:
+def _reading(row: ImportRow, scale: Fraction, meter: Meter, staff_id: int) -> NewReading:
     factor = UNITS.get(meter.kind, {}).get(row.unit)
     if factor is None:
-        raise _Refused("unit", "wrong_unit")
-    register = round_half_up(Fraction(row.number) * factor)
+        raise Refused("unit", "wrong_unit")
+    register = round_half_up(Fraction(row.number) * scale * factor)
     if not 0 <= register < (meter.register_max or quality.REGISTER_MAX):
-        raise _Refused("register", "impossible")
+        raise Refused("register", "impossible")
     return NewReading(
         meter.id,
         row.at,
         "import",
-        kind="manual",
+        kind=row.kind,
         register=register,
         author_id=staff_id,
         reason=row.note,

@@ -78,7 +78,7 @@ def start(
     none is live, freeze_out_of_reach, validation.
     """
     freezes.check(what, frozen_on, now)
-    meters, title = _chosen(scope, ids)
+    meters, title = chosen(scope, ids)
     run = ReadingRun(
         scope=scope,
         title=title,
@@ -107,7 +107,7 @@ def _deadline(scope: str, what: str, frozen_on: date | None, now: datetime) -> d
     return now + (METER_FOR if scope == "meter" else RUN_FOR)
 
 
-def _chosen(scope: str, ids: Sequence[int]) -> tuple[sa.ColumnElement[bool], str]:
+def chosen(scope: str, ids: Sequence[int]) -> tuple[sa.ColumnElement[bool], str]:
     """(which meters, how a person calls them)."""
     if scope == "region":
         region = get(Region, ids[0])

@@ -1,12 +1,13 @@
-"""CSV and XLSX files as rows of text cells: streamed, bounded, nothing in them executed."""
+"""CSV, TXT and XLSX files as rows of text cells: streamed, bounded, nothing in them executed."""
 
 from __future__ import annotations
 
 import csv
 import io
 import zipfile
-from collections.abc import Generator
-from datetime import datetime
+from collections.abc import Generator, Sequence
+from datetime import datetime, time
+from itertools import accumulate
 from typing import IO
 
 from openpyxl import load_workbook
@@ -18,13 +19,18 @@ MAX_UNPACKED = 400_000_000  # an XLSX is a zip: what it may grow to
 MAX_ROWS = 200_000
 MAX_COLUMNS = 20
 CHUNK = 1 << 16
+MAX_RECORD = 4096  # characters of a line in fixed widths
 
-Cell = str | int | float | datetime | None
+Cell = str | int | float | datetime | time | None
 Row = tuple[int, list[Cell]]  # line as a person counts it in the file, cells
 
 
-def rows(file: IO[bytes]) -> Generator[Row, None, None]:
-    """The rows of a CSV (UTF-8 or GBK) or of an XLSX's first sheet, empty ones left out.
+def rows(
+    file: IO[bytes], *, separator: str = ",", widths: Sequence[int] = ()
+) -> Generator[Row, None, None]:
+    """The rows of a text file (UTF-8 or GBK) or of an XLSX's first sheet, empty ones left out.
+
+    A text's cells end at `separator`, or are `widths` characters wide each.
 
     Problem import_too_large beyond MAX_BYTES or MAX_ROWS, import_unreadable for anything else.
     """
@@ -34,11 +40,9 @@ def rows(file: IO[bytes]) -> Generator[Row, None, None]:
         raise Problem("import_too_large")
     magic = file.read(4)
     file.seek(0)
-    found = _xlsx(file) if magic == b"PK\x03\x04" else _csv(file)
+    found = _xlsx(file) if magic == b"PK\x03\x04" else _text(file, separator, widths)
     try:
-        for count, (line, cells) in enumerate(
-            _xlsx(file) if magic == b"PK\x03\x04" else _csv(file)
-        ):
+        for count, (line, cells) in enumerate(found):
             if count > MAX_ROWS:
                 raise Problem("import_too_large", f"行数超过 {MAX_ROWS}，请拆分后分批导入。")
             if any(cell not in (None, "") for cell in cells):
@@ -51,14 +55,30 @@ def rows(file: IO[bytes]) -> Generator[Row, None, None]:
         found.close()
 
 
-def _csv(file: IO[bytes]) -> Generator[Row, None, None]:
+def _text(file: IO[bytes], separator: str, widths: Sequence[int]) -> Generator[Row, None, None]:
     text = io.TextIOWrapper(file, encoding=_encoding(file), newline="")
     try:
-        reader = csv.reader(text, strict=True)
-        for cells in reader:
-            yield reader.line_num, [cell.strip() for cell in cells[:MAX_COLUMNS]]
+        yield from _fixed(text, widths) if widths else _separated(text, separator)
     finally:
         text.detach()
+
+
+def _separated(text: io.TextIOWrapper, separator: str) -> Generator[Row, None, None]:
+    reader = csv.reader(text, strict=True, delimiter=separator)
+    for cells in reader:
+        yield reader.line_num, [cell.strip() for cell in cells[:MAX_COLUMNS]]
+
+
+def _fixed(text: io.TextIOWrapper, widths: Sequence[int]) -> Generator[Row, None, None]:
+    ends = list(accumulate(widths))
+    line = 0
+    while record := text.readline(MAX_RECORD):
+        line += 1
+        if len(record) == MAX_RECORD:
+            raise Problem("import_unreadable", f"第 {line} 行太长。")
+        record = record.rstrip("\r\n\x1a")
+        cells = zip([0, *ends], ends, strict=False)
+        yield line, [record[begin:end].strip() for begin, end in cells]
 
 
 def _encoding(file: IO[bytes]) -> str:
@@ -94,6 +114,6 @@ def _xlsx(file: IO[bytes]) -> Generator[Row, None, None]:
 
 
 def _plain(value: object) -> Cell:
-    if value is None or isinstance(value, int | float | datetime):
+    if value is None or isinstance(value, int | float | datetime | time):
         return value
     return str(value).strip()

@@ -126,6 +126,7 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", f"/console/commands/{I}command_id>/withdraw"): DISPATCH_FORM,
     ("GET", "/console/import"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 200, 403),
     ("POST", "/console/import"): OPERATOR_FORM,
+    ("GET", "/console/round"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 404, 404),  # of nothing
     # Last, because the owner's household is bound no more after it.
     ("DELETE", f"/api/v1/me/households/{I}household_id>"): (401, 204, 404, 403, 403, 403, 403),
 }

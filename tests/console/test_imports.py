@@ -65,3 +65,40 @@ def test_a_file_that_is_none_is_refused_in_plain_words(sign_in, text, name, said
 def test_only_operators_import(sign_in, app):
     for role in ("finance", "manager", "reader"):
         assert sign_in(role).get("/console/import").status_code == 403
+
+
+def test_a_handhelds_file_is_taken_in_by_the_layout_chosen(sign_in, water):
+    client = sign_in("operator")
+    page = client.get("/console/import").text
+    assert '<option value="handheld-txt">' in page
+    moment = (NOON - timedelta(hours=3)).astimezone(SHANGHAI).strftime("%Y%m%d%H%M%S")
+    file = (io.BytesIO(f"4711\t{moment}\t2.5\tm3\n".encode()), "抄表.txt")
+    form = {"csrf_token": token_in(page), "file": file, "do": "store", "layout": "handheld-txt"}
+    assert "导入 1 条" in client.post("/console/import", data=form).text
+    assert stored() == [2500]
+    file = (io.BytesIO(b"x"), "x.txt")
+    form = {"csrf_token": token_in(page), "file": file, "do": "store", "layout": "nope"}
+    assert "没有这种文件格式" in client.post("/console/import", data=form).text
+
+
+def test_a_round_is_downloaded_and_what_there_is_not_is_not_found(sign_in, water):
+    client = sign_in("operator")
+    answer = client.get("/console/round", query_string={"what": f"building:{water.building_id}"})
+    assert answer.status_code == 200 and answer.mimetype == "text/csv"
+    assert answer.data.startswith(b"\xef\xbb\xbf") and "4711" in answer.text
+    gbk = {"what": f"building:{water.building_id}", "coding": "gbk"}
+    assert "表地址" in client.get("/console/round", query_string=gbk).data.decode("gbk")
+    for what in (
+        "",
+        "building:",
+        "building:x",
+        "meter:1",
+        "region:99999999",
+        "building:" + "9" * 30,
+    ):
+        assert client.get("/console/round", query_string={"what": what}).status_code == 404
+    empty = builders.make_building("E")
+    db.session.commit()
+    query = {"what": f"building:{empty.id}"}
+    assert client.get("/console/round", query_string=query).status_code == 422
+    assert sign_in("reader").get("/console/round", query_string=query).status_code == 403

@@ -14,7 +14,8 @@ from openpyxl import Workbook
 from backend.base.clock import SHANGHAI
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.metering import imports, service, tables
+from backend.metering import import_rows, imports, service, tables
+from backend.metering.file_layouts import layouts
 from backend.metering.models import Reading
 from backend.metering.service import NewReading
 from backend.people.models import AuditEvent
@@ -251,5 +252,6 @@ def test_any_bytes_at_all_end_in_a_report_or_a_problem(app, junk):
 
 def test_the_moment_in_a_file_is_shanghais_unless_it_says_otherwise():
     at = datetime(2026, 11, 20, 0, 30, tzinfo=UTC)
-    assert imports._moment("2026-11-20 08:30") == at
-    assert imports._moment("2026-11-20T00:30:00+00:00") == at
+    formats = layouts()["table"].formats
+    assert import_rows._moment("2026-11-20 08:30", formats, "read_at") == at
+    assert import_rows._moment("2026-11-20T00:30:00+00:00", formats, "read_at") == at
