@@ -45,11 +45,25 @@ def test_a_file_is_checked_dry_and_then_taken_in(water, nuan, tmp_path):
     file = tmp_path / "round.csv"
     file.write_text(f"表地址,抄表时间,读数,单位\n12345678,{NOW.isoformat()},1.5,m3\n", "utf-8")
     dry = nuan("import-readings", file, "--staff", "chen", "--dry-run")
-    assert (dry.returncode, dry.stdout) == (0, "共 1 行，可导入 1，重复 0，错误 0\n"), dry.stderr
+    assert (dry.returncode, dry.stdout) == (0, "共 1 行，可导入 1，重复 0，未填 0，错误 0\n"), (
+        dry.stderr
+    )
     assert count_manual() == 0
     done = nuan("import-readings", file, "--staff", "chen")
-    assert (done.returncode, done.stdout) == (0, "共 1 行，已导入 1，重复 0，错误 0\n")
+    assert (done.returncode, done.stdout) == (0, "共 1 行，已导入 1，重复 0，未填 0，错误 0\n")
     assert count_manual() == 1
+
+
+def test_a_round_is_written_and_comes_back(water, nuan, tmp_path):
+    out = tmp_path / "round.csv"
+    done = nuan("export-round", "building", water.building_id, "--out", out, "--encoding", "gbk")
+    assert done.returncode == 0, done.stderr
+    assert "12345678" in out.read_text("gb18030")
+    back = nuan("import-readings", out, "--staff", "chen")
+    assert (back.returncode, back.stdout) == (0, "共 1 行，已导入 0，重复 0，未填 1，错误 0\n")
+    wrong = nuan("import-readings", out, "--staff", "chen", "--layout", "nope")
+    assert wrong.returncode == 1 and "handheld-txt" in wrong.stderr
+    assert nuan("export-round", "region", 99999).returncode == 1
 
 
 def test_a_bad_row_is_named_and_ends_with_one(water, nuan, tmp_path):
