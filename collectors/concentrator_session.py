@@ -39,6 +39,8 @@ class ConcentratorSession:
     credentials  who orders DL/T 645 relays; None: such an order is refused before it is sent
     """
 
+    at_once: int = POINTS
+
     def __init__(
         self,
         terminal: Terminal,

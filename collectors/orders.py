@@ -128,12 +128,22 @@ class Orders:
         now = self.clock.now()
         with self.app.app_context():
             self._look_after(now)
-            orders, claims = commands.take(idle, now), runs.take(idle, now)
+            orders, claims = commands.take(idle, now), self._take_items(idle, now)
             jobs = bus_jobs.take(jobless, now)
             meters = _meters({o.meter_id for o in orders} | {c.meter_id for c in claims})
             on_buses = _on_buses({job.bus_id for job in jobs})
             db.session.commit()
         return _Taken(orders, claims, jobs, meters, on_buses)
+
+    def _take_items(self, idle: Sequence[int], now: datetime) -> list[Claim]:
+        """Due items; of a bus that is asked for many meters together, as many."""
+        sessions = {bus_id: self._session(bus_id) for bus_id in idle}
+        at_once = {bus_id: s.at_once for bus_id, s in sessions.items() if s is not None}
+        many = [bus_id for bus_id, most in at_once.items() if most > runs.BATCH]
+        claims = runs.take([bus_id for bus_id in at_once if bus_id not in many], now)
+        if many:
+            claims += runs.take(many, now, batch=max(at_once.values()))
+        return claims
 
     async def _do_job(self, job: Job, meters: Sequence[Asked]) -> None:
         session = self._session(job.bus_id)
@@ -169,23 +179,20 @@ class Orders:
         return found[1] if found else None
 
     async def _read(self, bus_id: int, claims: list[Claim], meters: dict[int, Asked]) -> None:
-        """Ask the claimed meters in turn; a dead wire is asked once and not once a meter."""
+        """Ask the claimed meters in turn, or as many together as the bus can be asked for; a dead
+        wire is asked once and not once a meter."""
         outcome, results = Outcome(), list[_Result]()
-        is_down = False
-        for claim in claims:
-            session, asked = self._session(bus_id), meters.get(claim.meter_id)
-            if self._stopping.is_set() or session is None:
+        while (left := claims[len(results) :]) and not self._stopping.is_set():
+            session = self._session(bus_id)
+            if session is None:
                 break
-            if asked is None or is_down:
-                results.append(_Result(claim, LINK_DOWN if asked else "removed"))
-                continue
-            result = await session.read(_target(claim, asked))
-            error = result.reason if isinstance(result, Failed) else ""
-            if error != NO_FREEZE:  # which is not the meter's failing
-                outcome.add(asked, result, bus_id)
-            is_down = error == LINK_DOWN
-            reading = None if error else outcome.readings[-1]
-            results.append(_Result(claim, error, reading))
+            part = left[: session.at_once]
+            is_down = any(result.error == LINK_DOWN for result in results)
+            here = [] if is_down else [c for c in part if c.meter_id in meters]
+            targets = [_target(claim, meters[claim.meter_id]) for claim in here]
+            read = dict(zip(here, await session.read_many(targets), strict=True))
+            for claim in part:
+                results.append(_result(claim, meters.get(claim.meter_id), read.get(claim), outcome))
         left = claims[len(results) :]
         await self._until_stored(lambda: self._settle(outcome, results, left))
 
@@ -248,6 +255,18 @@ def _on_buses(buses: set[int]) -> dict[int, list[Asked]]:
         for meter in db.session.scalars(live.order_by(Meter.id)):
             found.setdefault(meter.bus_id, []).append(Asked.of(meter))
     return found
+
+
+def _result(
+    claim: Claim, asked: Asked | None, read: Read | Failed | None, outcome: Outcome
+) -> _Result:
+    """What came of a claim, taken into the outcome; `read` None: the wire was dead already."""
+    if asked is None or read is None:
+        return _Result(claim, LINK_DOWN if asked else "removed")
+    error = read.reason if isinstance(read, Failed) else ""
+    if error != NO_FREEZE:  # which is not the meter's failing
+        outcome.add(asked, read, claim.bus_id)
+    return _Result(claim, error, None if error else outcome.readings[-1])
 
 
 def _target(claim: Claim, asked: Asked) -> Target:

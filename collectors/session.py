@@ -133,7 +133,12 @@ class Told(Generic[T]):
 
 class Conversation(Protocol):
     """What can be asked of a bus, whatever carries the questions: a `Session` on its wire, or a
-    concentrator's session that speaks for its meters."""
+    concentrator's session that speaks for its meters.
+
+    at_once     how many meters it is best asked for together
+    """
+
+    at_once: int
 
     async def read(self, target: Target) -> Read | Failed:
         """Read a meter; never raises."""
@@ -185,6 +190,8 @@ class Session:
     credentials  who writes to DL/T 645 meters and orders their relays; None: such an order is
                  refused before it is sent
     """
+
+    at_once: int = 1
 
     def __init__(
         self,

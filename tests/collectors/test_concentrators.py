@@ -9,10 +9,12 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from backend.archive.models import Bus
+from backend.archive.models import Bus, Meter
 from backend.base.clock import SystemClock
 from backend.base.db import db
-from backend.metering.models import Reading, RefusedFrame
+from backend.metering import runs
+from backend.metering.models import Reading, ReadingRunItem, RefusedFrame
+from backend.people.service import Principal
 from collectors.collector import Collector
 from collectors.concentrators import ConcentratorSettings, understand
 from collectors.dialects import LOCAL, Point, Target
@@ -25,7 +27,7 @@ from collectors.simulator.concentrator import SimulatedConcentrator
 from collectors.simulator.dlt645_meter import Dlt645Meter
 from collectors.simulator.faults import DtuFault, Fault
 from collectors.simulator.meters import CjtHeatMeter
-from tests.builders import make_building, make_bus, make_meter
+from tests.builders import make_building, make_bus, make_meter, make_staff
 from tests.collectors.conftest import HEAT, HEAT_VALUES
 from tests.collectors.test_concentrator import NAME, PORT, address, archived, energy
 from tests.collectors.test_dtus import count, until
@@ -126,6 +128,27 @@ async def test_faults_on_the_way_cost_no_reading(app):
 
 def count_meters():
     return db.session.scalar(sa.select(sa.func.count(Reading.meter_id.distinct())))
+
+
+async def test_a_run_of_a_frozen_day_takes_all_points_in_one_question(app):
+    today = datetime.now(LOCAL).date()
+    actor = Principal("staff", make_staff("op", ["operator"]).id, frozenset({"operator"}))
+    async with collecting(app) as (terminal, _):
+        await until(lambda: count(Reading) == COUNT + 1)
+        power = sa.select(Meter.id).where(Meter.kind == "electricity")
+        meters = list(db.session.scalars(power))
+        now = SystemClock().now()
+        run = runs.start("batch", meters, actor, now, what="day", frozen_on=today)
+        db.session.commit()
+        await until(lambda: runs.progress(run.id)["read"] == COUNT)
+        assert (terminal.counts["afn_0D"], terminal.counts["afn_10"]) == (1, 1)
+    midnight = datetime(today.year, today.month, today.day, tzinfo=LOCAL)
+    rows = db.session.scalars(sa.select(Reading).where(Reading.kind == "freeze")).all()
+    assert {(row.read_at, row.register) for row in rows} == {
+        (midnight, energy(n, midnight)["energy_wh"]) for n in range(1, COUNT + 1)
+    }
+    items = db.session.scalars(sa.select(ReadingRunItem.reading_id)).all()
+    assert set(items) == {row.id for row in rows}
 
 
 async def test_uploads_are_stored_once_and_then_confirmed(app):
