@@ -14,6 +14,7 @@ from backend.api import (
     session,
     staff,
     staff_billing,
+    staff_buses,
     webhooks,
 )
 from backend.api.limits import limiter
@@ -28,6 +29,7 @@ BLUEPRINTS = (
     reader.bp,
     staff.bp,
     staff_billing.bp,
+    staff_buses.bp,
     webhooks.bp,
     h5.bp,
 )

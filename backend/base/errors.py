@@ -49,6 +49,7 @@ CATALOG: dict[str, tuple[int, str]] = {
     "freeze_out_of_reach": (422, "表里已经没有这一天的冻结数据。"),
     "no_freeze": (422, "这块表不保存冻结数据，不能按冻结抄表。"),
     "run_ended": (409, "这次抄表已经结束。"),
+    "household_unknown": (422, "这栋楼里没有这个户号。"),
     "bus_not_asked": (422, "这条总线上的表由平台推送，不能下发搜表、校时等任务。"),
     "job_open": (409, "这条总线已有一个同类任务在进行。"),
     "job_ended": (409, "这个任务已经结束。"),

@@ -20,7 +20,18 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.console import billing, finance, imports, reading, runs, sessions, show, supplies
+from backend.console import (
+    billing,
+    bus_jobs,
+    buses,
+    finance,
+    imports,
+    reading,
+    runs,
+    sessions,
+    show,
+    supplies,
+)
 from backend.people import access
 
 # No inline script or style, no other host: a page that breaks this shows it in the first test.
@@ -37,6 +48,9 @@ NAVIGATION = (
     ("console.requests", "待核准", frozenset({"finance", "manager"})),
     ("console.reading_success", "抄表成功率", frozenset({"operator", "manager"})),
     ("console.runs", "抄表任务", frozenset({"operator", "manager"})),
+    ("console.buses", "采集总线", frozenset({"operator", "manager"})),
+    ("console.bus_jobs", "总线任务", frozenset({"operator", "manager"})),
+    ("console.refused", "拒收报文", frozenset({"operator", "manager"})),
     ("console.import_readings", "导入读数", frozenset({"operator"})),
 )
 
@@ -109,7 +123,7 @@ def _blueprint() -> Blueprint:
     blueprint.register_error_handler(HTTPException, _http)
     blueprint.register_error_handler(OperationalError, _outage)
     blueprint.register_error_handler(Exception, _unexpected)
-    for module in (sessions, finance, billing, reading, runs, supplies, imports):
+    for module in (sessions, finance, billing, reading, runs, supplies, imports, buses, bus_jobs):
         module.register(blueprint)
     blueprint.add_url_rule("/", "home", _home)
     blueprint.add_url_rule("/<path:rest>", "nowhere", _nowhere)

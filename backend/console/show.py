@@ -96,6 +96,30 @@ def ago(at: datetime | None, now: datetime) -> str:
     return "刚刚"
 
 
+def drift(seconds: int | None) -> str:
+    """How far a clock is off: '快 3 分 12 秒', '慢 2 天'; a dash where it is not known."""
+    if seconds is None:
+        return "–"
+    if abs(seconds) < 2:
+        return "准"
+    parts, left = [], abs(seconds)
+    for size, unit in ((86400, "天"), (3600, "小时"), (60, "分"), (1, "秒")):
+        if left >= size:
+            parts.append(f"{left // size} {unit}")
+            left %= size
+    return f"{'快' if seconds > 0 else '慢'} {' '.join(parts[:2])}"
+
+
+def signal(dbm: int | None) -> str:
+    """'−98 dBm'; a dash where it is not known."""
+    return "–" if dbm is None else f"{MINUS if dbm < 0 else ''}{abs(dbm)} dBm"
+
+
+def hexadecimal(frame: bytes) -> str:
+    """'68 20 …': bytes as installers write them."""
+    return frame.hex(" ").upper()
+
+
 def kind(name: str) -> str:
     """What a meter measures."""
     return KINDS.get(name, name)
@@ -125,6 +149,9 @@ FILTERS: tuple[Callable[..., str | date], ...] = (
     clock,
     moment,
     ago,
+    drift,
+    signal,
+    hexadecimal,
     kind,
     channel,
     break_kind,

@@ -52,12 +52,14 @@ class _Mbus(Asking):
         if not isinstance(message, mbus.Variable | mbus.Fixed) or message.control & 0x40:
             return None
         names: tuple[str, ...] = () if primary is None else (str(primary),)
+        # The archive may know it by the primary address; 0 is what meters leave the factory with.
+        also = (str(message.address),) if 1 <= message.address <= LAST_PRIMARY else ()
         if identity is None:  # no long header: it is known by its primary address alone
             return Found(self.protocol, names[0], names) if names else None
         if isinstance(message, mbus.Fixed):
-            names = (*names, identity)
+            names = (*names, identity, *(() if names else also))
             return Found(self.protocol, names[0], names, "", "", FIXED_MEDIA[message.medium][1])
-        names = (*names, secondary_of(message), identity)
+        names = (*names, secondary_of(message), identity, *(() if names else also))
         medium = message.medium or 0
         words = MEDIA.get(medium, ("", f"介质 {medium:02X}"))[1]
         maker = message.manufacturer or ""

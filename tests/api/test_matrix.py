@@ -12,7 +12,7 @@ import pytest
 
 from backend.base.db import db
 from backend.billing import requests, tariffs
-from backend.metering import commands, runs
+from backend.metering import bus_jobs, commands, runs
 from backend.people import access
 from backend.people.service import Principal
 from tests import builders
@@ -89,6 +89,16 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     # Finance has asked for it; a manager decides.
     ("POST", f"/api/v1/staff/requests/{I}request_id>/approve"): (401, *(403,) * 3, 409, 403, 200),
     ("POST", f"/api/v1/staff/requests/{I}request_id>/refuse"): (401, *(403,) * 3, 409, 403, 409),
+    ("GET", "/api/v1/staff/buses"): DISPATCH,
+    ("GET", f"/api/v1/staff/buses/{I}bus_id>"): DISPATCH,
+    # The bus has a search under way, and no clock job yet.
+    ("POST", f"/api/v1/staff/buses/{I}bus_id>/search"): (401, *(403,) * 4, 409, 403),
+    ("POST", f"/api/v1/staff/buses/{I}bus_id>/clock"): (401, *(403,) * 4, 201, 403),
+    ("GET", "/api/v1/staff/bus-jobs"): DISPATCH,
+    ("GET", f"/api/v1/staff/bus-jobs/{I}job_id>"): DISPATCH,
+    ("POST", f"/api/v1/staff/bus-jobs/{I}job_id>/adopt"): (401, *(403,) * 4, 404, 403),
+    ("POST", f"/api/v1/staff/bus-jobs/{I}job_id>/cancel"): (401, *(403,) * 4, 200, 403),
+    ("GET", "/api/v1/staff/refused-frames"): DISPATCH,
     ("POST", "/webhooks/wechatpay"): (400,) * 7,  # nobody signed it
     ("GET", "/console/"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 302, 302, 302),
     ("GET", "/console/<path:rest>"): (SIGN_IN, SIGN_IN, SIGN_IN, 404, 404, 404, 404),
@@ -124,6 +134,17 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", f"/console/meters/{I}meter_id>/supply"): OPERATOR_FORM,
     ("POST", f"/console/commands/{I}command_id>/approve"): DISPATCH_FORM,
     ("POST", f"/console/commands/{I}command_id>/withdraw"): DISPATCH_FORM,
+    ("GET", "/console/buses"): DISPATCH_PAGE,
+    ("GET", "/console/buses/live"): DISPATCH_PAGE,
+    ("GET", f"/console/buses/{I}bus_id>"): DISPATCH_PAGE,
+    ("POST", f"/console/buses/{I}bus_id>/search"): OPERATOR_FORM,
+    ("POST", f"/console/buses/{I}bus_id>/clock"): OPERATOR_FORM,
+    ("GET", "/console/bus-jobs"): DISPATCH_PAGE,
+    ("GET", f"/console/bus-jobs/{I}job_id>"): DISPATCH_PAGE,
+    ("GET", f"/console/bus-jobs/{I}job_id>/live"): DISPATCH_PAGE,
+    ("POST", f"/console/bus-jobs/{I}job_id>/cancel"): OPERATOR_FORM,
+    ("POST", f"/console/bus-jobs/{I}job_id>/adopt"): OPERATOR_FORM,
+    ("GET", "/console/refused"): DISPATCH_PAGE,
     ("GET", "/console/import"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 200, 403),
     ("POST", "/console/import"): OPERATOR_FORM,
     ("GET", "/console/round"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 404, 404),  # of nothing
@@ -153,6 +174,8 @@ def town(merchant):
     operator = Principal("staff", people["operator"].id)
     run = runs.start("meter", [meter.id], operator, builders.NOON)
     command = commands.ask(meter.id, "close", "欠费", operator, builders.NOON)
+    search = {"protocol": "cjt188", "how": "wildcard"}
+    job = bus_jobs.ask(meter.bus_id, "search", search, operator, builders.NOON)
     db.session.commit()
     clerk = Principal("staff", people["finance"].id)
     price = tariffs.draft(clerk, builders.NOON, **_price(1))
@@ -162,6 +185,8 @@ def town(merchant):
     names = {
         "tariff_id": price.id,
         "request_id": request.id,
+        "bus_id": meter.bus_id,
+        "job_id": job.id,
         "run_id": run.id,
         "meter_id": meter.id,
         "command_id": command.id,
@@ -217,6 +242,15 @@ def body_of(town, path):
         **{
             f"/api/v1/staff/requests/{town.names['request_id']}/{verb}": {"note": ""}
             for verb in ("approve", "refuse")
+        },
+        f"/api/v1/staff/buses/{town.names['bus_id']}/search": {
+            "protocol": "cjt188",
+            "how": "wildcard",
+        },
+        f"/api/v1/staff/buses/{town.names['bus_id']}/clock": {"action": "read"},
+        f"/api/v1/staff/bus-jobs/{town.names['job_id']}/adopt": {
+            "address": "20010100000101",
+            "kind": "room",
         },
         "/api/v1/reader/readings": {
             "client_id": "6f2c1a34-6c0e-4b8e-9a58-1d1f3f0f1a11",

@@ -130,7 +130,7 @@ async def test_mbus_secondary_search_takes_collisions_apart_digit_by_digit(bench
     assert ids == ["24120001", "24120002", "24129001", "90000000"]
     (one, *_) = result["found"]
     assert (one["maker"], one["kind"], one["type_zh"]) == ("NUA", "heat", "热量（回水安装）")
-    assert one["names"] == [one["address"], one["address"][:8]] and len(one["address"]) == 16
+    assert one["names"] == [one["address"], one["address"][:8], "1"] and len(one["address"]) == 16
     assert result["conflicts"] == [] and bus.wire.collisions > 0
     done = [told[0] for told in report.told]
     assert done == sorted(done) and {told[1] for told in report.told} == {1000}
