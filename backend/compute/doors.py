@@ -5,10 +5,15 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from backend.base.clock import SHANGHAI
-from backend.base.exact import exact
+from backend.base.exact import MAX_EXPONENT, exact
 
 Json = Mapping[str, object]
+_NAN = float("nan")
+_LARGEST = 10.0**MAX_EXPONENT
 T = TypeVar("T")
 D = TypeVar("D")
 
@@ -35,6 +40,22 @@ def as_number(value: object, name: str) -> int | Decimal:
 def as_float(value: object, name: str) -> float:
     """`value` as a float; null is NaN, the mark of a missing sample."""
     return float("nan") if value is None else float(as_number(value, name))
+
+
+def as_floats(value: object, name: str) -> NDArray[np.float64]:
+    """`value` as an array of floats; null is NaN. For a season's samples, so looked at at once."""
+    if not isinstance(value, list):
+        raise BadInput(f"{name} must be a list")
+    if not {type(item) for item in value} <= {int, Decimal, type(None)}:
+        raise BadInput(f"{name} must be a list of numbers and null")
+    try:
+        numbers = np.array([_NAN if item is None else item for item in value], dtype=np.float64)
+    except OverflowError as error:
+        raise BadInput(f"{name}: a number is out of range") from error
+    size = np.abs(numbers)
+    if np.any((size > _LARGEST) | ((size > 0) & (size < 1 / _LARGEST))):
+        raise BadInput(f"{name}: a number is out of range")
+    return numbers
 
 
 def as_whole(value: object, name: str) -> int:

@@ -28,6 +28,7 @@ from backend.compute.doors import (
     BadInput,
     Json,
     as_float,
+    as_floats,
     as_id,
     as_instant,
     as_list,
@@ -46,7 +47,7 @@ def series(source: Json) -> dict[str, Any]:
     """Samples on a common grid."""
     method = needed(source, "method", as_text)
     flats = _flats(source)
-    dt_s = np.array(needed(source, "dt_s", _floats))
+    dt_s = needed(source, "dt_s", as_floats)
     arrays = {
         name: np.array([_row(flat, name, len(dt_s)) for flat in flats]).reshape(-1, len(dt_s))
         for name in series_method(method).inputs
@@ -58,7 +59,7 @@ def series(source: Json) -> dict[str, Any]:
         households=_households(flats, given(source, "start", _instant, None)),
         dt_s=_without_null(dt_s, "dt_s"),
         series=arrays,
-        outdoor=None if outdoor is None else np.array(_floats(outdoor, "outdoor")),
+        outdoor=None if outdoor is None else as_floats(outdoor, "outdoor"),
         base=_base(source),
         rules=_rules(source),
     )
@@ -97,7 +98,7 @@ def scalar(source: Json) -> dict[str, Any]:
         _households(_flats(source), given(source, "start", _instant, None)),
         _rules(source),
         period_s=_period_s(source),
-        dt_s=_without_null(np.array(given(source, "dt_s", _floats, [])), "dt_s").tolist(),
+        dt_s=_without_null(given(source, "dt_s", as_floats, np.array([])), "dt_s").tolist(),
     )
     return _shown(result)
 
@@ -166,10 +167,6 @@ def _flats(source: Json) -> list[Json]:
     return needed(source, "households", lambda v, n: as_list(v, n, as_object))
 
 
-def _floats(value: object, name: str) -> list[float]:
-    return as_list(value, name, as_float)
-
-
 def _without_null(values: Floats, name: str) -> Floats:
     if np.isnan(values).any():
         raise BadInput(f"{name} must not have gaps")
@@ -180,11 +177,11 @@ def _instant(value: object, name: str) -> datetime | None:
     return as_instant(value, name)
 
 
-def _row(flat: Json, name: str, count: int) -> list[float]:
+def _row(flat: Json, name: str, count: int) -> Floats:
     """A flat's samples; a series that is not there is missing from end to end."""
     if flat.get(name) is None:
-        return [float("nan")] * count
-    row = _floats(flat[name], name)
+        return np.full(count, np.nan)
+    row = as_floats(flat[name], name)
     if len(row) != count:
         raise BadInput(f"household {flat.get('id')}: {name} has {len(row)} of {count} samples")
     return row
