@@ -32,7 +32,8 @@ class CalibrationWindow:
     """What one building showed over the window, day by day.
 
     `areas_m2` [flats], `q0_w` [days] mean heat in W, `room_c` [flats x days] mean room
-    temperatures; NaN is missing.  `outdoor_c` [days] where known.
+    temperatures; NaN is missing.  `outdoor_c` [days] where known.  With `block_days` above 1 each
+    "day" is the mean of that many, which lets stored heat cancel.
     """
 
     ids: Sequence[Id]
@@ -41,6 +42,7 @@ class CalibrationWindow:
     room_c: Floats
     powers: Powers
     outdoor_c: Floats | None = None
+    block_days: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,36 @@ class FlatFit:
     days: int
 
 
+WHY = {
+    "few_days": "only {value:g} days can be used, at least {limit:g}",
+    "load_constant": "the load varied too little: sd of ln(tp - tn) {value:.3f}, at least {limit}",
+    "b_at_bound": "B runs against its bound at {value:g}",
+    "b_uncertain": "B is only known to {value:.2f}, at most {limit}",
+    "unexplained": "the model leaves {value:.0%} unexplained, at most {limit:.0%}",
+    "no_room": "no room temperature in the whole window",
+    "no_whole_day": "no day has the building's heat and every room temperature",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a flat, or the building, cannot be identified: a code of WHY and its numbers."""
+
+    code: str
+    value: float = 0.0
+    limit: float = 0.0
+
+    def __str__(self) -> str:
+        return WHY[self.code].format(value=self.value, limit=self.limit)
+
+
 @dataclass(frozen=True, slots=True)
 class Identification:
     """Every flat's fit, and the flats (or the building, key None) that cannot be had and why."""
 
     kappa_w_per_m2k: float
     fits: dict[Id, FlatFit]
-    refused: dict[Id | None, str]
+    refused: dict[Id | None, Why]
 
 
 def identify(window: CalibrationWindow, kappa_w_per_m2k: float | None = None) -> Identification:
@@ -103,23 +128,22 @@ def _check(window: CalibrationWindow, kappa: float | None) -> None:
     flats, days = len(window.ids), len(window.q0_w)
     if flats == 0 or len(set(window.ids)) < flats or window.room_c.shape != (flats, days):
         raise Refused("a window needs flats with ids of their own and one row of days for each")
-    if not MIN_DAYS <= days <= MAX_DAYS:
-        raise Refused(f"a window has {MIN_DAYS} to {MAX_DAYS} days, not {days}")
+    length = days * window.block_days
+    if not MIN_DAYS - window.block_days < length <= MAX_DAYS:
+        raise Refused(f"a window has {MIN_DAYS} to {MAX_DAYS} days, not {length}")
     if not (np.isfinite(window.areas_m2) & (window.areas_m2 > 0)).all():
         raise Refused("every area must be above 0")
     if kappa is not None and not 0 <= kappa < float("inf"):
         raise Refused("kappa must not be negative")
 
 
-def _nothing_whole(window: CalibrationWindow) -> dict[Id | None, str]:
+def _nothing_whole(window: CalibrationWindow) -> dict[Id | None, Why]:
     """No day has everything: name the flats whose sensor never spoke, else the building."""
     silent = np.count_nonzero(np.isfinite(window.room_c), axis=1) == 0
-    named: dict[Id | None, str] = {
-        key: "no room temperature in the whole window"
-        for key, mute in zip(window.ids, silent.tolist(), strict=True)
-        if mute
+    named: dict[Id | None, Why] = {
+        key: Why("no_room") for key, mute in zip(window.ids, silent.tolist(), strict=True) if mute
     }
-    return named or {None: "no day has the building's heat and every room temperature"}
+    return named or {None: Why("no_whole_day")}
 
 
 def _only(window: CalibrationWindow, kept: Flags) -> CalibrationWindow:
@@ -131,6 +155,7 @@ def _only(window: CalibrationWindow, kept: Flags) -> CalibrationWindow:
         window.room_c[:, kept],
         SomeDays(window.powers, kept),
         outdoor,
+        window.block_days,
     )
 
 
@@ -169,17 +194,14 @@ def _spreads(window: CalibrationWindow, usable: Flags) -> Floats:
 
 def _refusals(
     ids: Sequence[Id], spreads: Floats, counts: NDArray[np.int_], days: int
-) -> dict[Id | None, str]:
+) -> dict[Id | None, Why]:
     least = max(MIN_DAYS // 2, 1)
-    refused: dict[Id | None, str] = {}
+    refused: dict[Id | None, Why] = {}
     for index, key in enumerate(ids):
         if counts[index] < least:
-            refused[key] = f"only {counts[index]} of {days} days can be used, at least {least}"
+            refused[key] = Why("few_days", float(counts[index]), least)
         elif spreads[index] < LEAST_SPREAD:
-            refused[key] = (
-                f"the load varied too little: sd of ln(tp - tn) is {spreads[index]:.3f}, "
-                f"at least {LEAST_SPREAD}"
-            )
+            refused[key] = Why("load_constant", float(spreads[index]), LEAST_SPREAD)
     return refused
 
 
@@ -231,12 +253,12 @@ def _to_the_meter(window: CalibrationWindow, fit: Fit, usable: Flags) -> float:
     return float(window.q0_w[known].sum() / outputs.sum())
 
 
-def _unfit(fit: FlatFit, powers: Powers) -> str | None:
+def _unfit(fit: FlatFit, powers: Powers) -> Why | None:
     """Why a fit must not be used, or None."""
     if not powers.low < fit.exponent < powers.high:
-        return f"B runs against its bound at {fit.exponent:g}"
+        return Why("b_at_bound", fit.exponent)
     if not fit.b_error <= MOST_B_ERROR:
-        return f"B is only known to {fit.b_error:.2f}, at most {MOST_B_ERROR}"
+        return Why("b_uncertain", fit.b_error, MOST_B_ERROR)
     if fit.residual > MOST_RESIDUAL:
-        return f"the model leaves {fit.residual:.0%} unexplained, at most {MOST_RESIDUAL:.0%}"
+        return Why("unexplained", fit.residual, MOST_RESIDUAL)
     return None

@@ -109,7 +109,7 @@ def set_rule(
             f"该楼栋已有 {other.effective_from} {until} 有效的分摊规则，请先结束它，再设新规则。",
             field="effective_from",
         )
-    _refuse_billed(building_id, effective_from, end)
+    refuse_billed(building_id, effective_from, end)
     rule = AllocationRule(
         building_id=building_id,
         effective_from=effective_from,
@@ -131,14 +131,15 @@ def end_rule(rule_id: int, day: date, actor: Principal, now: datetime) -> Alloca
     one_at_a_time(rule.building_id)
     if not rule.effective_from < day <= (rule.effective_to or date.max):
         raise Problem("range_reversed", "结束日期须在规则的有效期内。", field="day")
-    _refuse_billed(rule.building_id, day, rule.effective_to or date.max)
+    refuse_billed(rule.building_id, day, rule.effective_to or date.max)
     rule.effective_to = day
     db.session.flush()
     audit("allocation.rule_ended", "allocation_rule", rule.id, actor, now=now)
     return rule
 
 
-def _refuse_billed(building_id: int, begin: date, end: date) -> None:
+def refuse_billed(building_id: int, begin: date, end: date) -> None:
+    """Problem run_locked where heat of [begin, end) has been billed and not corrected since."""
     billed = sa.exists().where(
         AllocationRun.building_id == building_id,
         AllocationRun.period_from < end,

@@ -86,6 +86,7 @@ CATALOG: dict[str, tuple[int, str]] = {
     "allocation_refused": (422, "这次分摊不能进行，请检查数据。"),
     "days_not_closed": (409, "这段时间还有日子没有日结，请先完成日结。"),
     "calibration_refused": (422, "数据不足以辨识参数。"),
+    "calibration_open": (409, "该楼栋还有一次辨识等待核准，请先处理它。"),
     "calibration_decided": (409, "这次辨识已有结论，请刷新后再看。"),
     "settlement_ended": (409, "这次结算已经结束。"),
     "nothing_to_settle": (422, "所选范围内没有设置分摊规则的楼栋。"),

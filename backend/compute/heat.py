@@ -119,7 +119,7 @@ def identify_flats(source: Json) -> dict[str, Any]:
     kappa = given(source, "kappa_w_per_m2k", as_number, None)
     found = identify(window, None if kappa is None else float(kappa))
     if found.refused:
-        said = (why if key is None else f"{key}: {why}" for key, why in found.refused.items())
+        said = (str(why) if key is None else f"{key}: {why}" for key, why in found.refused.items())
         raise Refused("; ".join(said))
     return {
         "B": {key: fit.exponent for key, fit in found.fits.items()},
