@@ -57,6 +57,11 @@ class Jobs:
         today = business_day(self.clock.now())
         self._run(lambda: billing_tasks.defer_issue(today), "issue_bills")
 
+    def charge(self) -> None:
+        """Enqueue the night's late fees and prepaid charges."""
+        today = business_day(self.clock.now())
+        self._run(lambda: billing_tasks.defer_nightly(today), "charge")
+
     def remind(self) -> None:
         """Queue the overdue reminders that are due."""
         self._run(lambda: notices.remind_overdue(self.clock.now()), "remind")
@@ -98,6 +103,7 @@ def plan(jobs: Jobs, reminder_hour: int) -> BackgroundScheduler:
     rows: list[tuple[Callable[[], None], CronTrigger | IntervalTrigger]] = [
         (jobs.close_days, _cron(hour=0, minute=20)),
         (jobs.issue_bills, _cron(hour=2)),
+        (jobs.charge, _cron(hour=3)),
         (jobs.remind, _cron(hour=reminder_hour, minute=0)),
         (jobs.fetch_statements, _cron(hour="10-12", minute=15)),
         (jobs.forget, _cron(hour=3, minute=40)),

@@ -8,7 +8,7 @@ from decimal import Decimal
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from backend.base.db import Base, BigId, Created, Day, Fen, Instant, Json, ref
+from backend.base.db import Base, BigId, Created, Day, Fen, Instant, Json, Tags, ref
 
 
 class Tariff(Base):
@@ -208,3 +208,75 @@ class BillingRequest(Base):
     decided_at: Mapped[datetime | None]
     note: Mapped[str] = mapped_column(server_default="")
     result: Mapped[Json]
+
+
+class PrepaidAccount(Base):
+    """A household paying ahead for one utility, between two nights.
+
+    Money stands in the ledger (`prepaid:utility:household`); here is what the rule needs to go on:
+    `through` is the last day charged, `used` and `owed_fen` are exact numbers ('a' or 'a/b').
+    """
+
+    __tablename__ = "prepaid_account"
+
+    household_id: Mapped[int] = ref("household", primary=True)
+    utility: Mapped[str] = mapped_column(primary_key=True)
+    opened_on: Mapped[Day]
+    closed_on: Mapped[date | None]
+    through: Mapped[Day]
+    balance_fen: Mapped[Fen] = mapped_column(server_default="0")
+    counted_fen: Mapped[Fen] = mapped_column(server_default="0")  # top-ups already in the balance
+    used: Mapped[str] = mapped_column(server_default="0")
+    owed_fen: Mapped[str] = mapped_column(server_default="0")
+    days: Mapped[int] = mapped_column(server_default="0")
+    days_below: Mapped[int] = mapped_column(server_default="0")
+    marks: Mapped[Tags]  # warned, overdrawn, closed
+    waiting: Mapped[str | None]  # why the next day cannot be charged yet
+
+
+class PrepaidDay(Base):
+    """One night's closing of a prepaid account."""
+
+    __tablename__ = "prepaid_day"
+
+    household_id: Mapped[int] = ref("household", primary=True)
+    utility: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    used: Mapped[int] = mapped_column(sa.BigInteger)
+    topup_fen: Mapped[Fen]
+    deduction_fen: Mapped[Fen]
+    balance_fen: Mapped[Fen]
+    tariff_id: Mapped[int] = ref("tariff")
+    events: Mapped[Tags]
+    flags: Mapped[Tags]
+
+
+class ColdReport(Base):
+    """A household's report that it is cold, and what became of it: open, measured, decided."""
+
+    __tablename__ = "cold_report"
+    __table_args__ = (
+        sa.CheckConstraint("state IN ('open', 'measured', 'decided')", name="state"),
+        sa.Index(
+            "uq_cold_report_open",
+            "household_id",
+            unique=True,
+            postgresql_where=sa.text("state <> 'decided'"),
+        ),
+    )
+
+    id: Mapped[BigId]
+    household_id: Mapped[int] = ref("household")
+    resident_id: Mapped[int | None] = ref("resident", nullable=True)
+    reported_at: Mapped[Instant]
+    room: Mapped[str]
+    note: Mapped[str] = mapped_column(server_default="")
+    state: Mapped[str] = mapped_column(server_default="open")
+    measured_at: Mapped[datetime | None]
+    measured_cdeg: Mapped[int | None]
+    measured_by: Mapped[int | None] = ref("staff", nullable=True)
+    resident_signature: Mapped[str | None]
+    staff_signature: Mapped[str | None]
+    finding: Mapped[Json]  # source, days, sentences, refund_fen
+    decided_at: Mapped[datetime | None]
+    adjustment_id: Mapped[int | None] = ref("adjustment", nullable=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from importlib import import_module
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ from sqlalchemy.dialects import postgresql as pg
 from backend.archive.models import Household, Region
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.billing import reversal, topics, wallet
+from backend.billing import topics
 from backend.billing.models import Bill, BillingRequest
 from backend.people.service import Principal, audit
 
@@ -30,11 +31,20 @@ Work = Callable[[BillingRequest, Principal, datetime], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of request: its name for people, who may decide, and what is then done."""
+    """A kind of request: its name for people, who may decide, and what is then done.
+
+    `work` names a function (module:name) of the file whose subject it is.
+    """
 
     title: str
     decides: frozenset[str]
-    work: Work
+    work: str
+
+    def carry_out(self, request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:
+        """Do what was asked for; returns what came of it."""
+        module, _, name = self.work.partition(":")
+        work: Work = getattr(import_module(f"backend.billing.{module}"), name)
+        return work(request, actor, now)
 
 
 def ask(
@@ -122,7 +132,7 @@ def approve(request_id: int, actor: Principal, now: datetime, note: str = "") ->
     if request.asked_by == actor.id:
         raise Problem("second_person", "须由另一位同事核准，不能自己核准自己的申请。")
     _decide(request, "approved", actor, now, note)
-    request.result = KINDS[request.kind].work(request, actor, now)
+    request.result = KINDS[request.kind].carry_out(request, actor, now)
     db.session.flush()
     audit(f"request.{request.kind}.approved", "request", request.id, actor, now=now)
     return request
@@ -172,33 +182,8 @@ def _decide(
         raise Problem("request_decided")
 
 
-def asker(request: BillingRequest) -> Principal:
-    """Who asked; the system is nobody's colleague (id 0)."""
-    return Principal("staff", request.asked_by or 0)
-
-
-def _reverse(request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:
-    made = reversal.reverse(request.subject_id, request.reason, asker(request), actor, now)
-    return {"bill_no": made.bill_no}
-
-
-def _credit(request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:
-    made = wallet.credit(
-        f"credit:{request.id}",
-        request.subject_id,
-        request.params["utility"],
-        request.params.get("kind", "correction"),
-        request.params["credit_fen"],
-        request.reason,
-        now,
-        request.asked_by,
-        actor.id,
-        **request.params.get("detail", {}),
-    )
-    return {"adjustment_id": made.id}
-
-
-def _rule(request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:
+def put_rule(request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:
+    """An approved rule holds from its day on."""
     wanted = request.params
     rule = topics.put(
         wanted["topic"],
@@ -214,8 +199,12 @@ def _rule(request: BillingRequest, actor: Principal, now: datetime) -> dict[str,
 
 
 MONEY = frozenset({"finance", "manager"})
+MANAGER = frozenset({"manager"})
 KINDS: dict[str, Kind] = {
-    "reversal": Kind("红冲账单", MONEY, _reverse),
-    "credit": Kind("退费/更正", MONEY, _credit),
-    "rule": Kind("计费规则", frozenset({"manager"}), _rule),
+    "reversal": Kind("红冲账单", MONEY, "reversal:carry_out"),
+    "credit": Kind("退费/更正", MONEY, "wallet:carry_out"),
+    "cold_refund": Kind("室温不达标退费", MONEY, "cold:carry_out"),
+    "payout": Kind("余额退款", MONEY, "handover:pay_out"),
+    "cutoff": Kind("欠费停供", MANAGER, "cutoff:close"),
+    "rule": Kind("计费规则", MANAGER, "requests:put_rule"),
 }

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.billing import service, wallet
+from backend.billing import service, usage, wallet
 from backend.billing.lines import adjusted
-from backend.billing.models import Bill
+from backend.billing.models import Bill, BillingRequest
 from backend.billing.service import Period
 from backend.ledger import chart
 from backend.ledger import service as ledger
@@ -25,8 +26,8 @@ def reverse(
 ) -> Bill:
     """Take a bill back: the reversing bill, its entry, and what was paid into the wallet.
 
-    The period is free for a new bill.  Late fees and a reversal's own lines are reversed one by
-    one.  Problems: not_found, reason_missing, second_person, bill_not_standing.
+    The period is free for a new bill.  Late fees that ran up on the bill go with it.  Problems:
+    not_found, reason_missing, second_person, bill_not_standing.
     """
     if len(reason.strip()) < MIN_REASON:
         raise Problem("reason_missing")
@@ -37,9 +38,12 @@ def reverse(
         raise Problem("not_found")
     if bill.kind == "reversal" or not _take(bill):
         raise Problem("bill_not_standing")
-    made = _negative(bill, reason, now)
-    service.keep([made], now)
-    _give_back(bill, now)
+    made = _take_back(bill, reason, now)
+    for late in db.session.scalars(
+        sa.select(Bill).where(Bill.about_id == bill.id, usage.standing("late_fee"))
+    ).all():
+        if _take(late):
+            _take_back(late, f"{reason}（所属账单已红冲）", now)
     audit(
         "bill.reversed",
         "bill",
@@ -52,6 +56,13 @@ def reverse(
         amount_fen=bill.amount_fen,
     )
     wallet.pay_oldest(bill.household_id, now)
+    return made
+
+
+def _take_back(bill: Bill, reason: str, now: datetime) -> Bill:
+    made = _negative(bill, reason, now)
+    service.keep([made], now)
+    _give_back(bill, now)
     return made
 
 
@@ -100,3 +111,10 @@ def _give_back(bill: Bill, now: datetime) -> None:
             ],
             memo=f"红冲 {bill.bill_no}，已缴转入余额",
         )
+
+
+def carry_out(request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:
+    """An approved request to reverse a bill."""
+    asked_by = Principal("staff", request.asked_by or 0)
+    made = reverse(request.subject_id, request.reason, asked_by, actor, now)
+    return {"bill_no": made.bill_no}

@@ -142,13 +142,19 @@ def keep(bills: Sequence[Bill], now: datetime) -> None:
             now,
             [
                 (chart.receivable(bill.utility, bill.household_id), bill.amount_fen),
-                (chart.revenue(bill.utility), -bill.amount_fen),
+                (chart.revenue(revenue_of(bill)), -bill.amount_fen),
             ],
             memo=f"{bill.utility} {bill.period_from}..{bill.period_to}",
         )
         for bill in bills
         if bill.amount_fen
     )
+
+
+def revenue_of(bill: Bill) -> str:
+    """Late fees are an income of their own, also where one is taken back."""
+    late = bill.kind == "late_fee" or bill.bill_no.startswith("RL")
+    return "late_fee" if late else bill.utility
 
 
 def new_bill(

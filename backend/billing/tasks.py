@@ -1,9 +1,10 @@
-"""Billing as a task: one building and utility at a time."""
+"""Billing as tasks: bills, late fees and prepaid charges, one building at a time."""
 
 from __future__ import annotations
 
 from datetime import date
 from itertools import pairwise
+from typing import Any
 
 import sqlalchemy as sa
 from flask import current_app
@@ -12,7 +13,7 @@ from backend.archive.models import Household, Meter
 from backend.archive.rules import UTILITIES
 from backend.base import tasks
 from backend.base.db import db
-from backend.billing import changes, service, tariffs, topics
+from backend.billing import changes, lateness, prepayment, service, tariffs, topics
 from backend.billing.models import Bill
 from backend.billing.usage import standing
 
@@ -69,4 +70,33 @@ def recount(building_id: int, day: str) -> None:
     """Task: count a building's closed day again after late readings."""
     now = current_app.extensions["nuan_clock"].now()
     changes.recount(building_id, date.fromisoformat(day), now)
+    db.session.commit()
+
+
+def defer_nightly(today: date) -> int:
+    """Enqueue the night's late fees and prepaid charges, a task a building; how many."""
+    wanted: list[tuple[str, dict[str, Any]]] = [
+        *(("billing.late_fees", {"building_id": b}) for b in lateness.overdue_buildings(today)),
+        *(
+            ("billing.prepaid", {"building_id": building_id, "utility": utility})
+            for building_id, utility in prepayment.buildings()
+        ),
+    ]
+    for name, arguments in wanted:
+        key = ":".join([name, *map(str, arguments.values())])
+        tasks.defer(name, once=key, lock=key, **arguments)
+    return len(wanted)
+
+
+@tasks.task("billing.late_fees")
+def late_fees(building_id: int) -> None:
+    """Task: post one building's late fees up to yesterday."""
+    lateness.post_building(building_id, current_app.extensions["nuan_clock"].now())
+    db.session.commit()
+
+
+@tasks.task("billing.prepaid")
+def prepaid(building_id: int, utility: str) -> None:
+    """Task: charge one building's prepaid accounts for the days that are over."""
+    prepayment.charge_building(building_id, utility, current_app.extensions["nuan_clock"].now())
     db.session.commit()

@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.billing import service
-from backend.billing.models import Adjustment, Bill, BillPayment
+from backend.billing.models import Adjustment, Bill, BillingRequest, BillPayment
 from backend.ledger import chart
 from backend.ledger import service as ledger
+from backend.people.service import Principal
 
 
 def held_fen(household_id: int) -> int:
@@ -105,3 +106,19 @@ def _payments(bill_id: int) -> int:
     """How many payments a bill has had: the number of the newest."""
     count = sa.select(sa.func.count()).where(BillPayment.bill_id == bill_id)
     return int(db.session.scalar(count) or 0)
+
+
+def carry_out(request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:
+    """An approved request to give money back."""
+    made = credit(
+        f"credit:{request.id}",
+        request.subject_id,
+        request.params["utility"],
+        "correction",
+        request.params["credit_fen"],
+        request.reason,
+        now,
+        request.asked_by,
+        actor.id,
+    )
+    return {"adjustment_id": made.id}

@@ -9,6 +9,7 @@ KINDS = {
     "clearing": "asset",
     "bank": "asset",
     "wallet": "liability",
+    "prepaid": "liability",
     "suspense": "liability",
     "revenue": "income",
     "fee": "expense",
@@ -36,6 +37,11 @@ def receivable(utility: str, household_id: int) -> AccountRef:
 def wallet(household_id: int) -> AccountRef:
     """What we hold for a household: a liability until it is used up or given back."""
     return _account("wallet", household_id, household_id=household_id)
+
+
+def prepaid(utility: str, household_id: int) -> AccountRef:
+    """What a household has paid ahead for one utility: a liability, or an overdraft."""
+    return _account("prepaid", utility, household_id, household_id=household_id)
 
 
 def clearing(channel: str) -> AccountRef:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from backend.base.db import db
 
 # Each has `breaks() -> list[str]`.
-ABOVE = ("backend.cashier.checks",)
+ABOVE = ("backend.cashier.checks", "backend.billing.checks")
 MAX_SHOWN = 1000
 
 _OWN: tuple[tuple[str, str], ...] = (
@@ -37,6 +37,7 @@ _OWN: tuple[tuple[str, str], ...] = (
            WHERE kind IS DISTINCT FROM CASE split_part(code, ':', 1)
              WHEN 'receivable' THEN 'asset' WHEN 'clearing' THEN 'asset'
              WHEN 'bank' THEN 'asset' WHEN 'wallet' THEN 'liability'
+             WHEN 'prepaid' THEN 'liability'
              WHEN 'suspense' THEN 'liability' WHEN 'revenue' THEN 'income'
              WHEN 'fee' THEN 'expense' END ORDER BY code""",
     ),

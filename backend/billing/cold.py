@@ -1,0 +1,223 @@
+"""A report of a cold room: taken, measured on site, decided, refunded through the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from backend.archive.models import Household, Meter
+from backend.base.clock import business_day
+from backend.base.db import db
+from backend.base.errors import Problem
+from backend.base.money import yuan_str
+from backend.billing import cold_room, pricing, requests, tariffs, topics, wallet
+from backend.billing.models import Adjustment, BillingRequest, ColdReport
+from backend.metering import series
+from backend.metering.rules import MISSING
+from backend.people.service import Principal, audit
+
+MAX_DAYS = 200
+SOURCES = ("series", "measurement")
+
+
+def report(
+    household_id: int, room: str, note: str, actor: Principal | None, now: datetime
+) -> ColdReport:
+    """Take a report; Problem cold_report_open where one is being seen to."""
+    resident = actor.id if actor is not None and actor.kind == "resident" else None
+    values = {
+        "household_id": household_id,
+        "resident_id": resident,
+        "reported_at": now,
+        "room": room,
+        "note": note,
+    }
+    made = pg.insert(ColdReport).values(values).on_conflict_do_nothing().returning(ColdReport.id)
+    report_id = db.session.scalar(made)
+    if report_id is None:
+        raise Problem("cold_report_open")
+    audit("cold.reported", "household", household_id, actor, now=now, report=report_id)
+    return report_of(report_id)
+
+
+def measure(
+    report_id: int,
+    measured_at: datetime,
+    measured_cdeg: int,
+    resident_signature: str,
+    staff_signature: str,
+    actor: Principal,
+    now: datetime,
+) -> ColdReport:
+    """Keep an on-site measurement with both signatures.
+
+    Problem measurement_invalid says which rule it breaks; nothing is kept then.
+    """
+    found = report_of(report_id, lock=True)
+    if found.state == "decided":
+        raise Problem("request_decided")
+    household = db.session.get_one(Household, found.household_id)
+    rule = _rule(household, business_day(found.reported_at))
+    signed = (bool(resident_signature.strip()), bool(staff_signature.strip()))
+    faults = cold_room.measurement_faults(found.reported_at, measured_at, signed, rule)
+    if measured_at > now:
+        faults.append("测温时间不能晚于现在")
+    if faults:
+        raise Problem("measurement_invalid", "；".join(faults) + "。", field="measured_at")
+    found.state, found.measured_at, found.measured_cdeg = "measured", measured_at, measured_cdeg
+    found.measured_by = actor.id
+    found.resident_signature, found.staff_signature = resident_signature, staff_signature
+    db.session.flush()
+    audit("cold.measured", "cold_report", report_id, actor, now=now, cdeg=measured_cdeg)
+    return found
+
+
+def decide(
+    report_id: int, source: str, begin: date, end: date, actor: Principal, now: datetime
+) -> ColdReport:
+    """Find the cold days of [begin, end) and ask for the refund; none cold: decided at once.
+
+    `source` series: each day by its samples; measurement: the measured temperature for every day.
+    Problems: validation, cold_disabled (as validation), request_open, measurement_invalid.
+    """
+    found = report_of(report_id, lock=True)
+    if found.state == "decided":
+        raise Problem("request_decided")
+    household = db.session.get_one(Household, found.household_id)
+    _check_days(found, begin, end, now)
+    rule = _rule(household, begin)
+    if not rule["enabled"]:
+        raise Problem("validation", "本区域未设置室温不达标退费规则，请先设置。", field="source")
+    days = _not_refunded(household.id, _days(begin, end))
+    if source == "measurement":
+        findings = _measured(found, days, rule)
+    else:
+        findings = _by_series(household, days, rule)
+    back = _refund(household, findings, begin, end)
+    found.finding = {
+        "source": source,
+        "begin": begin.isoformat(),
+        "end": end.isoformat(),
+        "days": {d.day.isoformat(): [d.cdeg, str(d.ratio), d.why] for d in findings},
+        "sentences": back.sentences,
+        "refund_fen": back.refund_fen,
+        "decided_by": actor.id,
+    }
+    if not back.refund_fen:
+        found.state, found.decided_at = "decided", now
+    else:
+        params = {"utility": "heat", "credit_fen": back.refund_fen}
+        reason = f"室温不达标退费 {yuan_str(back.refund_fen)} 元"
+        requests.ask("cold_refund", found.id, reason, actor, now, household.id, params)
+    db.session.flush()
+    audit("cold.decided", "cold_report", report_id, actor, now=now, refund_fen=back.refund_fen)
+    return found
+
+
+def carry_out(request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:
+    """An approved refund: an adjustment in the ledger, once a report."""
+    found = report_of(request.subject_id, lock=True)
+    made = wallet.credit(
+        f"cold:{found.id}",
+        found.household_id,
+        "heat",
+        "cold_room",
+        request.params["credit_fen"],
+        request.reason,
+        now,
+        request.asked_by,
+        actor.id,
+        days=[day for day, row in found.finding["days"].items() if row[1] != "0"],
+        sentences=found.finding["sentences"],
+    )
+    found.state, found.decided_at, found.adjustment_id = "decided", now, made.id
+    return {"adjustment_id": made.id}
+
+
+def report_of(report_id: int, *, lock: bool = False) -> ColdReport:
+    """The report as it stands; Problem not_found."""
+    found = db.session.get(ColdReport, report_id, populate_existing=True, with_for_update=lock)
+    if found is None:
+        raise Problem("not_found")
+    return found
+
+
+def reports(limit: int = 100, *, household_id: int | None = None) -> Sequence[ColdReport]:
+    """The latest reports, those not decided first."""
+    query = sa.select(ColdReport).order_by(ColdReport.state == "decided", ColdReport.id.desc())
+    if household_id is not None:
+        query = query.where(ColdReport.household_id == household_id)
+    return db.session.scalars(query.limit(limit)).all()
+
+
+def _rule(household: Household, day: date) -> dict[str, Any]:
+    return topics.in_force(household.building_id, "cold_room", "heat", day)
+
+
+def _days(begin: date, end: date) -> list[date]:
+    return [begin + timedelta(n) for n in range((end - begin).days)]
+
+
+def _check_days(found: ColdReport, begin: date, end: date, now: datetime) -> None:
+    if not begin < end <= business_day(now):
+        raise Problem("validation", "起止日期有误：只能判定已结束的日期。", field="day_to")
+    if (end - begin).days > MAX_DAYS:
+        raise Problem("range_too_long", field="day_to")
+    if begin < business_day(found.reported_at):
+        raise Problem("validation", "不能早于报修当日。", field="day_from")
+
+
+def _not_refunded(household_id: int, days: Sequence[date]) -> list[date]:
+    """The days no earlier refund has paid for."""
+    rows = db.session.scalars(
+        sa.select(Adjustment.detail).where(
+            Adjustment.household_id == household_id, Adjustment.kind == "cold_room"
+        )
+    )
+    paid = {day for detail in rows for day in detail.get("days", ())}
+    return [day for day in days if day.isoformat() not in paid]
+
+
+def _measured(
+    found: ColdReport, days: Sequence[date], rule: dict[str, Any]
+) -> list[cold_room.DayFinding]:
+    if found.measured_cdeg is None:
+        raise Problem("measurement_invalid", "还没有现场测温记录。", field="source")
+    ratio = cold_room.ratio_of(found.measured_cdeg, rule)
+    return [cold_room.DayFinding(day, found.measured_cdeg, ratio) for day in days]
+
+
+def _by_series(
+    household: Household, days: Sequence[date], rule: dict[str, Any]
+) -> list[cold_room.DayFinding]:
+    sensors = db.session.scalars(
+        sa.select(Meter.id).where(Meter.household_id == household.id, Meter.kind == "room")
+    ).all()
+    found = series.load(sensors, "room_cdeg", days)
+    return [
+        cold_room.day_finding(
+            day,
+            [slots[n * series.SLOTS : (n + 1) * series.SLOTS] for slots in found.values()],
+            MISSING,
+            rule,
+        )
+        for n, day in enumerate(days)
+    ]
+
+
+def _refund(
+    household: Household, findings: Sequence[cold_room.DayFinding], begin: date, end: date
+) -> cold_room.Refund:
+    """By the standard fee of the price in force; Problem tariff_missing without an area price."""
+    held = tariffs.in_force(household.building_id, "heat", {household.customer_class}, begin, end)
+    params = held[household.customer_class].params
+    try:
+        price = pricing.area_price(params)
+    except KeyError:
+        sentence = "现行热价没有写明面积热价（area_price），不能算出日标准热费。"
+        raise Problem("tariff_missing", sentence) from None
+    return cold_room.refund(findings, household.area_dm2, price, int(params["season_days"]))

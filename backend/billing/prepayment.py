@@ -1,0 +1,388 @@
+"""Prepaid accounts in the books: opened, topped up, charged every night, closed.
+
+The rule is billing.prepaid's; here it meets the stored days.  A day that is not closed yet makes
+an account wait; a day whose usage is unknown costs nothing and is flagged once a later register
+is known, because that one carries its usage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import sqlalchemy as sa
+from flask import current_app
+from sqlalchemy.dialects import postgresql as pg
+
+from backend.allocation import service as allocation
+from backend.archive import rules as archive_rules
+from backend.archive.models import Household, Meter
+from backend.base.clock import business_day
+from backend.base.db import db
+from backend.base.errors import Problem
+from backend.base.money import fen_of
+from backend.billing import cutoff, prepaid, pricing, regions, tariffs, topics, wallet
+from backend.billing.models import PrepaidAccount, PrepaidDay, Tariff
+from backend.billing.tiered import Tier, TierTariff
+from backend.ledger import chart
+from backend.ledger import service as ledger
+from backend.people.service import Principal, audit
+
+MAX_DAYS = 62  # a night catches up on so many; more wait for the next run
+USAGE_FOLLOWS = "usage_follows"
+MARKS = {"warned": "is_warned", "overdrawn": "is_overdrawn", "closed": "is_closed"}
+
+
+def open_account(
+    household_id: int, utility: str, first_day: date, actor: Principal, now: datetime
+) -> PrepaidAccount:
+    """Begin paying ahead on a day; Problem prepaid_open where it has been begun."""
+    if db.session.get(Household, household_id) is None:
+        raise Problem("not_found")
+    values = {
+        "household_id": household_id,
+        "utility": utility,
+        "opened_on": first_day,
+        "through": first_day - timedelta(1),
+    }
+    made = pg.insert(PrepaidAccount).values(values).on_conflict_do_nothing()
+    if db.session.execute(made.returning(PrepaidAccount.household_id)).first() is None:
+        raise Problem("prepaid_open")
+    audit("prepaid.opened", "household", household_id, actor, now=now, utility=utility)
+    return db.session.get_one(PrepaidAccount, (household_id, utility))
+
+
+def top_up(
+    household_id: int,
+    utility: str,
+    amount_fen: int,
+    business_key: str,
+    source: chart.AccountRef,
+    now: datetime,
+) -> None:
+    """Put money into an account, once a business key; it counts before that day's charge."""
+    if amount_fen <= 0:
+        raise Problem("validation", "充值金额须大于 0。", field="amount_fen")
+    account = db.session.get(PrepaidAccount, (household_id, utility))
+    if account is None or account.closed_on is not None:
+        raise Problem("not_found")
+    lines = [(source, amount_fen), (chart.prepaid(utility, household_id), -amount_fen)]
+    ledger.post(f"topup:{business_key}", "topup", now, lines, memo="预付费充值")
+
+
+def from_wallet(household_id: int, utility: str, amount_fen: int, key: str, now: datetime) -> None:
+    """Move part of the household's balance into its prepaid account.  Problem balance_short."""
+    lock = sa.func.hashtextextended(f"wallet:{household_id}", 0)
+    db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
+    known = ledger.entry_by_key(f"topup:{key}") is not None
+    if not known and wallet.held_fen(household_id) < amount_fen:
+        raise Problem("balance_short")
+    top_up(household_id, utility, amount_fen, key, chart.wallet(household_id), now)
+
+
+def buildings() -> Sequence[tuple[int, str]]:
+    """(building, utility) with open prepaid accounts."""
+    rows = db.session.execute(
+        sa.select(Household.building_id, PrepaidAccount.utility)
+        .join(Household, Household.id == PrepaidAccount.household_id)
+        .where(PrepaidAccount.closed_on.is_(None))
+        .group_by(Household.building_id, PrepaidAccount.utility)
+        .order_by(Household.building_id, PrepaidAccount.utility)
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+@dataclass
+class _Night:
+    """What a building's accounts are charged from, loaded in one go."""
+
+    building_id: int
+    utility: str
+    households: Mapping[int, Household]
+    usage: Mapping[int, Mapping[date, int | None]]
+    topped: Mapping[int, Mapping[date, int]]
+    tariffs: Mapping[tuple[str, date], Tariff | str]
+    rule: Mapping[str, Any]
+    season: archive_rules.Season | None
+
+
+def charge_building(building_id: int, utility: str, now: datetime) -> int:
+    """Charge the days that are over and not charged yet; how many.  Again charges nothing twice."""
+    last = business_day(now) - timedelta(1)
+    accounts = db.session.scalars(
+        sa.select(PrepaidAccount)
+        .join(Household, Household.id == PrepaidAccount.household_id)
+        .where(
+            Household.building_id == building_id,
+            PrepaidAccount.utility == utility,
+            PrepaidAccount.closed_on.is_(None),
+            PrepaidAccount.through < last,
+        )
+        .order_by(PrepaidAccount.household_id)
+        .with_for_update(of=PrepaidAccount)
+    ).all()
+    if not accounts:
+        return 0
+    first = min(a.through for a in accounts) + timedelta(1)
+    last = min(last, first + timedelta(MAX_DAYS - 1))
+    night = _load(building_id, utility, accounts, first, last, now)
+    days: list[PrepaidDay] = []
+    for account in accounts:
+        days += _charge(account, night, last)
+    db.session.add_all(days)
+    db.session.flush()
+    _post(days, now)
+    _ask_cutoffs(accounts, night, now)
+    return len(days)
+
+
+def _charge(account: PrepaidAccount, night: _Night, last: date) -> list[PrepaidDay]:
+    """An account's days up to `last`, as far as they are known; why it waits stands on it."""
+    state = _state_of(account)
+    household = night.households[account.household_id]
+    made: list[PrepaidDay] = []
+    account.waiting = None
+    day = account.through + timedelta(1)
+    while day <= last:
+        tariff = night.tariffs[household.customer_class, day]
+        used, flags = _used(night, account.household_id, day)
+        if isinstance(tariff, str) or used is None:
+            account.waiting = tariff if isinstance(tariff, str) else f"{day} 的用量尚未日结"
+            break
+        try:
+            plan = plan_of(tariff, household, night.rule, _in_season(night, day))
+        except ValueError as error:
+            account.waiting = str(error)
+            break
+        if (day.month, day.day) == (1, 1):
+            state = replace(state, used=Fraction(0))  # the tiers begin again
+        if night.season is not None and day == night.season.day_from:
+            state = replace(state, day=0)  # and so do the parts of the season's basic fee
+        topup = _topped(night, account, day)
+        quantity = Fraction(used) / pricing.per_unit(tariff.params)
+        state, closing = prepaid.close_day(state, quantity, plan, topup)
+        account.counted_fen += topup
+        made.append(
+            PrepaidDay(
+                household_id=account.household_id,
+                utility=account.utility,
+                day=day,
+                used=used,
+                topup_fen=topup,
+                deduction_fen=closing.deduction_fen,
+                balance_fen=closing.balance_fen,
+                tariff_id=tariff.id,
+                events=list(closing.events),
+                flags=flags,
+            )
+        )
+        account.through = day
+        day += timedelta(1)
+    _keep_state(account, state)
+    return made
+
+
+def plan_of(
+    tariff: Tariff, household: Household, rule: Mapping[str, Any], in_season: bool = True
+) -> prepaid.Plan:
+    """A price as the daily rule takes it; ValueError, as a sentence, for one it cannot take.
+
+    Two-part heat: the basic fee in equal parts over the season, the heat by the GJ.
+    """
+    params, instalment = tariff.params, None
+    extra = sum((Decimal(p) for p in params.get("prices", {}).values()), Decimal(0))
+    if tariff.kind == "two_part":
+        steps = TierTariff([Tier(None, Decimal(params["k2"]))])
+        if in_season:
+            area_m2 = Decimal(household.area_dm2).scaleb(-2)
+            fee = fen_of(area_m2 * Decimal(params["k1"]))
+            instalment = prepaid.Instalment(fee, int(params["season_days"]))
+    elif tariff.kind == "flat":
+        steps = TierTariff([Tier(None, Decimal(params["price"]))])
+    elif tariff.kind == "components":
+        steps = TierTariff([Tier(None, extra)])
+    elif tariff.kind == "tiered":
+        base = pricing.tier_tariff(params)
+        tiers = [
+            Tier(t.upto, Decimal(str(t.price)) + extra, t.per_extra_person) for t in base.tiers
+        ]
+        steps = TierTariff(tiers, base.base_persons)
+    else:
+        raise ValueError(f"价格“{tariff.name}”不能按日扣费，请改用后付费")
+    return prepaid.Plan(
+        steps, rule["warn_fen"], rule["close_after_days"], instalment, household.persons
+    )
+
+
+def _state_of(account: PrepaidAccount) -> prepaid.Account:
+    marks = {field: mark in account.marks for mark, field in MARKS.items()}
+    return prepaid.Account(
+        account.balance_fen,
+        Fraction(account.used),
+        account.days,
+        Fraction(account.owed_fen),
+        account.days_below,
+        **marks,
+    )
+
+
+def _keep_state(account: PrepaidAccount, state: prepaid.Account) -> None:
+    account.balance_fen, account.days = state.balance_fen, state.day
+    account.used, account.owed_fen = str(state.used), str(state.owed_fen)
+    account.days_below = state.days_below
+    account.marks = [mark for mark, field in MARKS.items() if getattr(state, field)]
+
+
+def _used(night: _Night, household_id: int, day: date) -> tuple[int | None, list[str]]:
+    """The day's usage; None while nothing tells.  0 and a flag where a later day carries it."""
+    days = night.usage.get(household_id, {})
+    found = days.get(day)
+    if found is not None:
+        return found, []
+    if any(value is not None for later, value in days.items() if later > day):
+        return 0, [USAGE_FOLLOWS]
+    return None, []
+
+
+def _topped(night: _Night, account: PrepaidAccount, day: date) -> int:
+    """Top-ups of up to and including the day that are not in the balance yet."""
+    by_day = night.topped.get(account.household_id, {})
+    return sum(fen for when, fen in by_day.items() if when <= day) - account.counted_fen
+
+
+def _in_season(night: _Night, day: date) -> bool:
+    return night.season is not None and night.season.day_from <= day <= night.season.day_to
+
+
+def _load(
+    building_id: int,
+    utility: str,
+    accounts: Sequence[PrepaidAccount],
+    first: date,
+    last: date,
+    now: datetime,
+) -> _Night:
+    ids = [a.household_id for a in accounts]
+    found = db.session.scalars(sa.select(Household).where(Household.id.in_(ids))).all()
+    households = {h.id: h for h in found}
+    return _Night(
+        building_id,
+        utility,
+        households,
+        _usage(building_id, utility, ids, first),
+        _topups(utility, ids),
+        _prices(building_id, utility, {h.customer_class for h in found}, first, last),
+        topics.in_force(building_id, "prepaid", utility, business_day(now)),
+        _season(last) if utility == "heat" else None,
+    )
+
+
+def _season(day: date) -> archive_rules.Season:
+    settings = current_app.extensions["nuan_settings"]
+    start, end = (archive_rules.month_day(t) for t in (settings.season_start, settings.season_end))
+    return archive_rules.heating_season(day, start, end)
+
+
+def _prices(
+    building_id: int, utility: str, classes: set[str], first: date, last: date
+) -> dict[tuple[str, date], Tariff | str]:
+    chain = regions.chain_of(building_id)
+    every = tariffs.versions(utility, classes, live_only=True)
+    prices: dict[tuple[str, date], Tariff | str] = {}
+    for name in classes:
+        mine = [v for v in every if v.customer_class == name]
+        for n in range((last - first).days + 1):
+            day = first + timedelta(n)
+            held = regions.nearest(mine, chain, day)
+            prices[name, day] = held or f"{day} 没有生效的价格，请先核准价格方案"
+    return prices
+
+
+_SHARES = """
+SELECT s.household_id, r.period_from AS day, s.energy_wh AS used
+  FROM allocation_run r JOIN allocation_share s ON s.run_id = r.id
+ WHERE r.building_id = :building AND r.purpose = 'daily' AND r.superseded_by IS NULL
+   AND r.period_from >= :first AND s.household_id = ANY(:ids)
+"""
+_METERED = """
+SELECT m.household_id, d.day,
+       CASE WHEN bool_and(d.usage IS NOT NULL) THEN sum(d.usage)::bigint END AS used
+  FROM daily_usage d JOIN meter m ON m.id = d.meter_id
+ WHERE m.household_id = ANY(:ids) AND m.kind = :utility AND d.day >= :first
+ GROUP BY 1, 2
+"""
+
+
+def _usage(
+    building_id: int, utility: str, ids: Sequence[int], first: date
+) -> dict[int, dict[date, int | None]]:
+    """household -> day -> Wh or litres of the closed days from `first` on; heat as shared."""
+    shared = utility == "heat" and allocation.rule_of(building_id, first) is not None
+    rows = db.session.execute(
+        sa.text(_SHARES if shared else _METERED),
+        {"building": building_id, "utility": utility, "ids": list(ids), "first": first},
+    )
+    found: dict[int, dict[date, int | None]] = {}
+    for row in rows:
+        found.setdefault(row.household_id, {})[row.day] = row.used
+    return found
+
+
+_TOPUPS = """
+SELECT a.household_id, e.day, -sum(p.amount_fen)::bigint AS fen
+  FROM account a JOIN posting p ON p.account_id = a.id JOIN entry e ON e.id = p.entry_id
+ WHERE a.code = ANY(:codes) AND e.kind <> 'prepaid' GROUP BY 1, 2
+"""
+
+
+def _topups(utility: str, ids: Sequence[int]) -> dict[int, dict[date, int]]:
+    codes = [chart.prepaid(utility, household_id).code for household_id in ids]
+    found: dict[int, dict[date, int]] = {}
+    for row in db.session.execute(sa.text(_TOPUPS), {"codes": codes}):
+        found.setdefault(row.household_id, {})[row.day] = row.fen
+    return found
+
+
+def _post(days: Sequence[PrepaidDay], now: datetime) -> None:
+    """Each day's deduction: less in the account, more revenue; a set of entries."""
+    ledger.post_many(
+        ledger.Draft(
+            f"prepaid:{d.utility}:{d.household_id}:{d.day}",
+            "prepaid",
+            now,
+            [
+                (chart.prepaid(d.utility, d.household_id), d.deduction_fen),
+                (chart.revenue(d.utility), -d.deduction_fen),
+            ],
+            memo=f"{d.day} 预付费扣费",
+        )
+        for d in days
+        if d.deduction_fen
+    )
+
+
+def _ask_cutoffs(accounts: Sequence[PrepaidAccount], night: _Night, now: datetime) -> None:
+    """Accounts past the rule's days below zero and past the overdraft: a request, where allowed."""
+    past = [
+        a
+        for a in accounts
+        if "closed" in a.marks and a.balance_fen < -int(night.rule["overdraft_fen"])
+    ]
+    if not past:
+        return
+    meters = db.session.scalars(
+        sa.select(Meter).where(
+            Meter.household_id.in_([a.household_id for a in past]),
+            Meter.kind == night.utility,
+            Meter.removed_on.is_(None),
+        )
+    ).all()
+    for account in past:
+        reason = f"预付费余额连续 {account.days_below} 天低于 0"
+        household = night.households[account.household_id]
+        mine = [m for m in meters if m.household_id == account.household_id]
+        cutoff.ask(household, night.utility, mine, account.balance_fen, reason, now)
