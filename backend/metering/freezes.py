@@ -25,7 +25,7 @@ NO_FREEZE: Final = "no_freeze"  # what a collector says where a meter does not k
 # What a make does not keep after all it says itself when asked (NO_FREEZE).
 KEPT_BY_PROTOCOL: Final[dict[str, tuple[str, ...]]] = {
     "cjt188": (MONTH,),
-    "dlt645": (DAY, MONTH),
+    "dlt645_2007": (DAY, MONTH),
     "dlt645_1997": (MONTH,),
     "qgdw3761": (DAY, MONTH),
     "mbus": (DAY, MONTH),

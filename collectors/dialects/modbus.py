@@ -7,7 +7,7 @@ Target("modbus_tcp", "1", profile="heat")        MBAP, a gateway or meter that s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from typing import Final
@@ -15,23 +15,27 @@ from typing import Final
 from collectors import register_maps
 from collectors.dialects.base import (
     ANSWERED,
+    LOCAL,
     NO_FREEZE,
     NO_SUPPLY,
     REFUSED,
     WRONG_ADDRESS,
     WRONG_ANSWER,
     CannotAsk,
+    Freeze,
     Meaning,
     Memory,
     Step,
     Target,
+    is_of,
 )
 from collectors.frames import modbus, modbus_map
 from collectors.frames import modbus_pdu as pdus
 from collectors.frames.dlt645_message import Credentials
-from collectors.frames.modbus_map import Read
+from collectors.frames.modbus_map import MapReading, Read, RegisterMap
 
 MAP_BY_DEFAULT: Final = "heat"
+_MOST_BACK: Final = 400
 # Acknowledged, busy, and a gateway that did not reach the meter: asking again may help.
 _PASSING: Final = frozenset((0x05, 0x06, 0x0A, 0x0B))
 
@@ -49,11 +53,17 @@ class ModbusDialect:
 
     def __init__(self, target: Target, memory: Memory):
         profile = MAP_BY_DEFAULT if target.profile == "default" else target.profile
-        self.map = register_maps.shipped(profile)
+        self.whole = register_maps.shipped(profile)
+        self.freeze = target.freeze
         self.is_tcp = target.protocol == "modbus_tcp"
         self.unit = _unit(target.address)
-        primary = next(r.field for r in self.map.registers if r.name == self.map.primary)
-        self._reads = sorted(modbus_map.plan(self.map), key=lambda read: read.holds(primary))
+        self._use(self.whole)
+
+    def _use(self, map_: RegisterMap) -> None:
+        """Ask for the registers of one map from now on, the one with the primary last."""
+        self.map = map_
+        primary = next(r.field for r in map_.registers if r.name == map_.primary)
+        self._reads = sorted(modbus_map.plan(map_), key=lambda read: read.holds(primary))
 
     def decode(self, buffer: bytes) -> tuple[modbus.Message | None, int]:
         if self.is_tcp:
@@ -62,8 +72,17 @@ class ModbusDialect:
 
     def steps(self, target: Target, now: datetime) -> list[Step]:
         if target.freeze:
-            raise CannotAsk(f"the map {self.map.name} has no frozen registers", NO_FREEZE)
+            self._use(self._kept(target.freeze, now))
         return [self._step(read) for read in self._reads]
+
+    def _kept(self, freeze: Freeze, now: datetime) -> RegisterMap:
+        back = freeze.back(now, _MOST_BACK)
+        found = modbus_map.kept(self.whole, freeze.period, back)
+        if found is None:
+            raise CannotAsk(
+                f"the map {self.whole.name} has no {freeze.period} {back} back", NO_FREEZE
+            )
+        return found
 
     def supply_steps(
         self, target: Target, *, is_open: bool, until: datetime, credentials: Credentials | None
@@ -102,10 +121,20 @@ class ModbusDialect:
         if not reading.is_readable:
             primary = self.map.primary
             return Meaning(problem=f"{primary}: {reading.faults[primary]}")
+        if self.freeze:
+            return _frozen(self.freeze, reading)
         return Meaning(dict(reading.values), "", reading.meter_time, reading.status)
 
     def refusal(self, message: modbus.Message) -> str:
         return f"exception {message.pdu.code:02X}" if message.pdu.code is not None else ""
+
+
+def _frozen(freeze: Freeze, reading: MapReading) -> Meaning:
+    moment = reading.meter_time
+    if moment is not None and not is_of(moment, freeze.on):
+        return Meaning(problem="that block is of another day", reason=NO_FREEZE)
+    stated = moment.replace(tzinfo=LOCAL).astimezone(UTC) if moment else freeze.at
+    return Meaning(dict(reading.values), frozen_at=stated)
 
 
 def _unit(address: str) -> int:

@@ -23,6 +23,13 @@
     exponent = {address = 1439, type = "u16", bias = -4, max = 10}     # times 10 ** (it + bias)
     unit = {address = 1440, type = "u16", units = {0 = "GJ", 2 = "kWh"}}   # or a register says
 
+    [month]                           # or [day]: what the meter has frozen, in blocks alike
+    count = 12                        # how many, the newest first
+    stride = 16                       # registers from one to the next
+    [[month.register]]                # of the newest, as above; its meter_time is the moment
+    name = "energy_wh"                # of the freeze. What stands outside the block (a unit
+    …                                 # register) is common to all
+
 `layout` gives a clock's bytes ("YMDhms"). `function` and `order` may stand on a register too.
 Maps that come with Nuan are in `maps/` and read by `collectors.register_maps`.
 Values come out as integers in the unit of their name, rounded half-up once from exact numbers.
@@ -30,8 +37,8 @@ Values come out as integers in the unit of their name, rounded half-up once from
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fractions import Fraction
 
@@ -52,6 +59,7 @@ __all__ = [
     "Read",
     "Register",
     "RegisterMap",
+    "kept",
     "parse",
     "plan",
     "read",
@@ -132,6 +140,34 @@ def _joins(last: Read, span: Field, map_: RegisterMap) -> bool:
 def registers_of(read: Read, words: Sequence[int]) -> dict[tuple[int, int], int]:
     """An answer's registers under their function and address, as `read` takes them."""
     return {(read.function, read.address + n): word for n, word in enumerate(words)}
+
+
+def kept(map_: RegisterMap, period: str, back: int) -> RegisterMap | None:
+    """The map of one freeze, `back` "day"s or "month"s ago (1: the newest); None where the meter
+    keeps none or not so many."""
+    blocks = {"day": map_.day, "month": map_.month}[period]
+    if blocks is None or not 1 <= back <= blocks.count:
+        return None
+    first = min(register.field.address for register in blocks.registers)
+    by = (back - 1) * blocks.stride
+
+    def moved(part: Field) -> Field:
+        is_inside = first <= part.address < first + blocks.stride
+        return replace(part, address=part.address + by) if is_inside else part
+
+    registers = tuple(_moved(register, moved) for register in blocks.registers)
+    return replace(map_, registers=registers, day=None, month=None)
+
+
+def _moved(register: Register, moved: Callable[[Field], Field]) -> Register:
+    unit, exponent, fraction = register.unit, register.exponent, register.fraction
+    return replace(
+        register,
+        field=moved(register.field),
+        fraction=moved(fraction) if fraction else None,
+        exponent=replace(exponent, field=moved(exponent.field)) if exponent else None,
+        unit=replace(unit, field=moved(unit.field)) if isinstance(unit, UnitRegister) else unit,
+    )
 
 
 # Reading ----------------------------------------------------------------------------------

@@ -25,7 +25,11 @@ _MAP_KEYS: Final = {
     "max_read",
     "max_gap",
     "register",
+    "day",
+    "month",
 }
+_KEPT_KEYS: Final = {"count", "stride", "register"}
+_MOST_KEPT: Final = 400
 _FIELD_KEYS: Final = {"address", "type", "count", "function", "order", "layout", "absent"}
 _REGISTER_KEYS: Final = _FIELD_KEYS | {"name", "unit", "scale", "offset", "fraction", "exponent"}
 _MAX_EXPONENT: Final = 30
@@ -78,6 +82,16 @@ class Register:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """Freezes in blocks alike, the newest first: `count` of them, each `stride` registers after
+    the one before it. `registers` are those of the newest."""
+
+    count: int
+    stride: int
+    registers: tuple[Register, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RegisterMap:
     """A checked map. `primary` is the value without which nothing was read."""
 
@@ -88,6 +102,8 @@ class RegisterMap:
     registers: tuple[Register, ...]
     max_read: int = fields.MAX_COUNT
     max_gap: int = 8
+    day: Kept | None = None
+    month: Kept | None = None
 
 
 def parse(text: str) -> RegisterMap:
@@ -108,15 +124,52 @@ def _map(table: dict[str, Any], flaws: Flaws) -> RegisterMap | None:
     name = flaws.text("map", table, "name", None)
     max_read = flaws.integer("map", table, "max_read", (1, fields.MAX_COUNT), fields.MAX_COUNT)
     max_gap = flaws.integer("map", table, "max_gap", (0, fields.MAX_COUNT), 8)
+    primary = flaws.text("map", table, "primary", None)
+    registers = _registers("map", table, table, primary, max_read, flaws)
+    if registers is None:
+        return None
+    title, source = (flaws.text("map", table, key, "") for key in ("title", "source"))
+    day, month = (_kept(key, table, primary, max_read, flaws) for key in ("day", "month"))
+    return RegisterMap(name, title, source, primary, registers, max_read, max_gap, day, month)
+
+
+def _registers(
+    where: str,
+    table: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    primary: str,
+    max_read: int,
+    flaws: Flaws,
+) -> tuple[Register, ...] | None:
     rows = table.get("register")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        flaws.add("map", "needs [[register]] tables")
+        flaws.add(where, "needs [[register]] tables")
         return None
-    registers = [_register(row, table, flaws) for row in rows]
-    primary = flaws.text("map", table, "primary", None)
+    registers = [_register(row, defaults, flaws) for row in rows]
     _check_whole(registers, primary, max_read, flaws)
-    title, source = (flaws.text("map", table, key, "") for key in ("title", "source"))
-    return RegisterMap(name, title, source, primary, tuple(registers), max_read, max_gap)
+    return tuple(registers)
+
+
+def _kept(
+    key: str, table: Mapping[str, Any], primary: str, max_read: int, flaws: Flaws
+) -> Kept | None:
+    """What the meter has frozen, by the day or the month."""
+    row = table.get(key)
+    if row is None:
+        return None
+    if not isinstance(row, dict):
+        flaws.add(key, "must be a table with count, stride and registers")
+        return None
+    flaws.unknown(key, row, _KEPT_KEYS)
+    count = flaws.integer(key, row, "count", (1, _MOST_KEPT), 1)
+    stride = flaws.integer(key, row, "stride", (1, 0xFFFF), 1)
+    registers = _registers(key, row, table, primary, max_read, flaws)
+    if registers is None:
+        return None
+    last = max(field.end for register in registers for field in register.fields)
+    if last + (count - 1) * stride > 0x10000:
+        flaws.add(key, "its last block lies beyond the last register")
+    return Kept(count, stride, registers)
 
 
 def _check_whole(registers: list[Register], primary: str, max_read: int, flaws: Flaws) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from typing import Final
 
 from collectors import register_maps
 from collectors.frames import modbus, modbus_map
 from collectors.frames import modbus_pdu as pdus
+from collectors.frames.modbus_map import RegisterMap
 from collectors.simulator.faults import FaultPlan
-from collectors.simulator.meters import Answer, Source
+from collectors.simulator.meters import Answer, Source, earlier_month, month_start
 from collectors.simulator.times import LOCAL
 
 ILLEGAL_FUNCTION: Final = 0x01
@@ -67,19 +68,44 @@ class ModbusMeter:
         count, address = asked.count or 0, asked.address or 0
         if not 1 <= count <= pdus.MAX_READ_REGISTERS:
             return pdus.answer_exception(asked.function, ILLEGAL_VALUE)
+        places = [(asked.function, address + n) for n in range(count)]
         registers = self._registers(now)
-        wanted = [registers.get((asked.function, address + n)) for n in range(count)]
+        if not registers.keys() >= set(places):
+            registers |= self._past(now)
+        wanted = [registers.get(place) for place in places]
         found = [word for word in wanted if word is not None]
         if len(found) < count:
             return pdus.answer_exception(asked.function, ILLEGAL_ADDRESS)
         return pdus.answer_registers(asked.function, found)
 
     def _registers(self, now: datetime) -> dict[tuple[int, int], int]:
-        shown_at = now + self.faults.clock_shift
-        clock = shown_at.astimezone(LOCAL).replace(tzinfo=None, microsecond=0)
         shown: dict[str, int | str | datetime | None] = {
             **self.source(now),
-            "meter_time": clock,
+            "meter_time": _wall(now + self.faults.clock_shift),
             "status": "0000",
         }
         return modbus_map.write(register_maps.shipped(self.map_name), shown, self.settings)
+
+    def _past(self, now: datetime) -> dict[tuple[int, int], int]:
+        """What the meter has frozen, by the map's blocks."""
+        whole = register_maps.shipped(self.map_name)
+        midnight = datetime.combine(now.astimezone(LOCAL).date(), time(), LOCAL)
+        registers: dict[tuple[int, int], int] = {}
+        for back in range(whole.month.count if whole.month else 0):
+            moment = earlier_month(month_start(now), back)
+            registers |= self._block(modbus_map.kept(whole, "month", back + 1), moment)
+        for back in range(whole.day.count if whole.day else 0):
+            moment = midnight - timedelta(days=back)
+            registers |= self._block(modbus_map.kept(whole, "day", back + 1), moment)
+        return registers
+
+    def _block(self, block: RegisterMap | None, moment: datetime) -> dict[tuple[int, int], int]:
+        shown: dict[str, int | str | datetime | None] = {
+            **self.source(moment),
+            "meter_time": _wall(moment),
+        }
+        return modbus_map.write(block, shown, self.settings) if block else {}
+
+
+def _wall(moment: datetime) -> datetime:
+    return moment.astimezone(LOCAL).replace(tzinfo=None, microsecond=0)

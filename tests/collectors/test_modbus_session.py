@@ -1,12 +1,12 @@
 """Sessions read simulated Modbus meters by their register map, over real sockets."""
 
-import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from pymodbus import FramerType
 from pymodbus.client import AsyncModbusTcpClient
 
+from collectors.dialects import LOCAL, Freeze
 from collectors.frames import modbus, modbus_map
 from collectors.frames import modbus_pdu as pdus
 from collectors.register_maps import shipped
@@ -78,16 +78,56 @@ class TestReading:
         assert (await session.read(HEAT)).values["energy_wh"] == 54_427_880
         assert (await session.read(Target("modbus", "18"))).values["energy_wh"] == 7
 
-    async def test_a_line_at_9600_baud_is_read_as_fast_as_its_wire_allows(self, bench):
-        bus = await bus_of(bench)
-        bus.baud = 9600
-        session = bench.session(bus, timeout_s=2)
-        begun = asyncio.get_running_loop().time()
-        reads = [await session.read(HEAT) for _ in range(5)]
-        taken_s = asyncio.get_running_loop().time() - begun
-        wire_s = 5 * 11 * (8 + 5 + 2 * 21) / 9600
-        assert all(isinstance(read, Read) for read in reads)
-        assert wire_s <= taken_s < wire_s / 0.9
+
+def counting(now):
+    """Registers that show by their value when they were taken."""
+    hours = int((now - datetime(2023, 1, 1, tzinfo=LOCAL)).total_seconds()) // 3_600
+    return {**VALUES, "energy_wh": hours * 1_000, "volume_l": hours}
+
+
+class TestFreezes:
+    """Blocks of frozen registers, where the map has them."""
+
+    @pytest.mark.parametrize("is_tcp", [False, True])
+    @pytest.mark.parametrize(
+        "freeze",
+        [
+            Freeze("month", date(2024, 12, 1)),
+            Freeze("month", date(2024, 1, 1)),
+            Freeze("day", date(2024, 12, 1)),
+            Freeze("day", date(2024, 11, 1)),
+        ],
+    )
+    async def test_a_block_is_of_its_day(self, bench, freeze, is_tcp):
+        bus = await bench.bus(ModbusMeter("17", counting, is_tcp=is_tcp))
+        target = Target("modbus_tcp" if is_tcp else "modbus", "17", freeze=freeze)
+        read = await bench.session(bus).read(target)
+        assert read.frozen_at == freeze.at
+        assert read.values == {k: counting(freeze.at)[k] for k in ("energy_wh", "volume_l")}
+
+    async def test_a_block_of_another_day_is_no_value(self, bench):
+        """The meter was without power on two midnights and its blocks are two days older."""
+        bus = await bench.bus(ModbusMeter("17", counting))
+        meter, honest = bus.meters[0], bus.meters[0]._past
+        meter._past = lambda now: honest(now - timedelta(days=2))
+        target = Target("modbus", "17", freeze=Freeze("day", date(2024, 11, 30)))
+        failed = await bench.session(bus, retries=3).read(target)
+        assert (failed.reason, failed.tries) == ("no_freeze", 1)
+
+    @pytest.mark.parametrize(
+        ("profile", "freeze"),
+        [
+            ("tuf-2000", Freeze("day", date(2024, 12, 1))),
+            ("heat", Freeze("day", date(2024, 10, 31))),
+            ("heat", Freeze("month", date(2023, 12, 1))),
+        ],
+    )
+    async def test_what_the_map_does_not_have_is_not_asked_for(self, bench, profile, freeze):
+        bus = await bench.bus(ModbusMeter("17", counting))
+        failed = await bench.session(bus).read(
+            Target("modbus", "17", profile=profile, freeze=freeze)
+        )
+        assert (failed.reason, bus.asked) == ("no_freeze", 0)
 
 
 class TestFaults:
@@ -195,7 +235,7 @@ class TestMeter:
         bus = await bus_of(bench, is_tcp=is_tcp)
         async with AsyncModbusTcpClient(bus.host, port=bus.port, framer=framer) as master:
             answer = await master.read_holding_registers(0, count=21, device_id=17)
-            refusal = await master.read_holding_registers(500, count=1, device_id=17)
+            refusal = await master.read_holding_registers(900, count=1, device_id=17)
         found = {(3, n): word for n, word in enumerate(answer.registers)}
         assert modbus_map.read(shipped("heat"), found).values == VALUES
         assert (refusal.isError(), refusal.exception_code) == (True, 2)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from collectors.frames import FrameError
 from collectors.frames.modbus_field import ORDERS, Field, half_up
-from collectors.frames.modbus_map import MapError, parse, plan, read, write
+from collectors.frames.modbus_map import MapError, kept, parse, plan, read, write
 from collectors.register_maps import names, shipped
 
 HEAD = 'name = "m"\nprimary = "energy_wh"\n'
@@ -322,3 +322,46 @@ def test_all_flaws_of_a_map_are_told_at_once():
 def test_any_text_is_a_map_or_a_map_error(text):
     with pytest.raises(MapError):
         parse(text)
+
+
+class TestFreezes:
+    """Blocks of what a meter has frozen by the day or the month."""
+
+    MONTH = """
+[month]
+count = 3
+stride = 10
+[[month.register]]
+name = "energy_wh"
+address = 100
+type = "u32"
+unit = {address = 5, type = "u16", units = {0 = "kWh", 1 = "MWh"}}
+fraction = {address = 102, type = "u16"}
+"""
+
+    def test_a_block_lies_so_many_strides_on_and_what_stands_outside_is_common(self):
+        map_ = parse(HEAD + ENERGY + self.MONTH)
+        block = kept(map_, "month", 3)
+        assert [(r.address, r.count) for r in plan(block)] == [(5, 1), (120, 3)]
+        registers = {(3, 5): 1, (3, 120): 0, (3, 121): 7, (3, 122): 0}
+        assert read(block, registers).values == {"energy_wh": 7_000_000}
+
+    @pytest.mark.parametrize(("period", "back"), [("month", 0), ("month", 4), ("day", 1)])
+    def test_what_is_not_kept_has_no_map(self, period, back):
+        assert kept(parse(HEAD + ENERGY + self.MONTH), period, back) is None
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ('month = "yes"\n', "must be a table"),
+            ("[day]\ncount = 3\nstride = 4\n", "needs [[register]] tables"),
+            (MONTH.replace("count = 3", "count = 3\nsize = 4"), "unknown key 'size'"),
+            (MONTH.replace("count = 3", "count = 999"), "count"),
+            (MONTH.replace("stride = 10", "stride = 40000"), "beyond the last register"),
+            (MONTH.replace('"energy_wh"', '"volume_l"').replace('"kWh"', '"L"').replace(
+                '"MWh"', '"m3"'), "primary 'energy_wh' is none"),
+        ],
+    )  # fmt: skip
+    def test_a_flaw_in_a_block_is_named(self, text, says):
+        text = text + HEAD + ENERGY if text.startswith("month =") else HEAD + ENERGY + text
+        assert says in flaws(text)

@@ -34,7 +34,7 @@ def meter(app):
     building = builders.make_building("A")
     flat = builders.make_household(building)
     return builders.make_meter(
-        building, flat, "electricity", protocol="dlt645", installed_on=date(2026, 11, 1)
+        building, flat, "electricity", protocol="dlt645_2007", installed_on=date(2026, 11, 1)
     )
 
 
@@ -159,10 +159,10 @@ def test_current_and_frozen_plans_of_one_period_are_runs_of_their_own(meter, ope
 @pytest.mark.parametrize(
     ("protocol", "plan", "options"),
     [
-        ("dlt645", "hourly", {}),
-        ("dlt645", "weekly", {}),
+        ("dlt645_2007", "hourly", {}),
+        ("dlt645_2007", "weekly", {}),
         ("cjt188", "daily", {}),
-        ("dlt645", "daily", {"freezes": ["month"]}),
+        ("dlt645_2007", "daily", {"freezes": ["month"]}),
     ],
 )
 def test_a_plan_without_such_a_freeze_is_refused(meter, operator, protocol, plan, options):
@@ -217,11 +217,11 @@ def test_what_keeps_no_days_pushes_or_measures_rooms_is_left_in_peace(app):
     since = {"installed_on": date(2026, 11, 1)}
     builders.make_meter(building, kind="heat", protocol="cjt188", **since)
     builders.make_meter(
-        building, builders.make_household(building, "101"), "room", protocol="dlt645", **since
+        building, builders.make_household(building, "101"), "room", protocol="dlt645_2007", **since
     )
     pushing = builders.make_bus(building, link="push://ctwing")
-    builders.make_meter(building, protocol="dlt645", bus=pushing, **since)
-    builders.make_meter(building, protocol="dlt645", options={"freezes": []}, **since)
+    builders.make_meter(building, protocol="dlt645_2007", bus=pushing, **since)
+    builders.make_meter(building, protocol="dlt645_2007", options={"freezes": []}, **since)
     assert missed.find(NOON) == 0
     assert db.session.query(ReadingRun).count() == 0
 
@@ -243,12 +243,12 @@ def test_a_cancelled_midnight_stays_cancelled_and_a_finished_one_opens_again(met
     run = db.session.query(ReadingRun).one()
     runs.settle([Settled(c, "", 1) for c in take(meter)], NOON)
     runs.sweep(NOON)
-    builders.make_meter(builders.make_building("B"), protocol="dlt645", installed_on=back(1))
+    builders.make_meter(builders.make_building("B"), protocol="dlt645_2007", installed_on=back(1))
     db.session.expire_all()
     assert (run.state, missed.find(NOON)) == ("done", 1)
     db.session.expire_all()
     assert run.state == "running"
     runs.cancel(run.id, operator, NOON)
-    builders.make_meter(builders.make_building("C"), protocol="dlt645", installed_on=back(1))
+    builders.make_meter(builders.make_building("C"), protocol="dlt645_2007", installed_on=back(1))
     assert missed.find(NOON) == 0
     assert runs.progress(run.id)["cancelled"] == 1
