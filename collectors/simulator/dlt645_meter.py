@@ -111,7 +111,8 @@ class Dlt645Meter:
     # --- reading ------------------------------------------------------------------------------
 
     def _read(self, request: Message, address: str, now: datetime) -> bytes | int:
-        items = self._items(request.di or 0, now + self.clock_error)
+        shown_at = now + self.clock_error + self.faults.clock_shift
+        items = self._items(request.di or 0, shown_at)
         if items is None or request.di is None:
             return _ILLEGAL_1997 if self.is_1997 else NO_SUCH_DATA
         payload: bytes = self.codec.EDITION.items(request.di, items)

@@ -27,6 +27,7 @@ from collectors.simulator.weather import Floats, Weather, smooth_noise
 Ints = NDArray[np.int64]
 
 WATER_WH_PER_L_K = 1.163
+DAYS_AT_ONCE = 64  # of one building's registers: a few megabytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +168,8 @@ class HeatModel:
     def _rooms(self, local_s: Floats, outdoor: Floats) -> Floats:
         """What people keep, a little warmer in the afternoon and on mild days."""
         day = 0.35 * np.cos(2 * np.pi * (local_s % DAY_S - 16 * 3_600) / DAY_S)
-        noise = [smooth_noise(self._seed, f.name, local_s) for f in self.flats]
-        swing = day[:, None] + 0.4 * np.stack(noise, axis=1)
+        noise = smooth_noise(self._seed, [f.name for f in self.flats], local_s)
+        swing = day[:, None] + 0.4 * noise
         result: Floats = self._room + swing + 0.03 * (outdoor + 9.9)
         return result
 
@@ -180,13 +181,18 @@ class HeatModel:
         day -= self._start
         if day < 0:
             return self._first
-        while len(self._before) <= day:
-            n = len(self._before) - 1
-            self._before.append(self._before[n] + self._table(n)[-1])
+        self._count_up_to(day)
         step, part = divmod(rest, STEP_S)
         table = self._table(day)
         done: Ints = table[step] + (table[step + 1] - table[step]) * part // STEP_S
         return self._before[day] + done
+
+    def _count_up_to(self, day: int) -> None:
+        """Know the registers at the beginning of every day up to `day`, DAYS_AT_ONCE at a time."""
+        while len(self._before) <= day:
+            first = len(self._before) - 1
+            for table in self._day_tables(first, min(day - first, DAYS_AT_ONCE)):
+                self._before.append(self._before[-1] + table[-1])
 
     def _volumes(self, second: int) -> Ints:
         elapsed = max(0, second - self._start * DAY_S)
@@ -198,14 +204,23 @@ class HeatModel:
 
     def _day_table(self, day: int) -> Ints:
         """Wh since local midnight at each of the 145 step bounds of a day after `start`."""
-        second = (self._start + day) * DAY_S
-        if self._replay and self._replay.covers(second):
-            return self._replay.energy_table(second, self._loss, self._weight, self._inverse_b)
-        middle: Floats = second + STEP_S * (np.arange(STEPS, dtype=np.float64) + 0.5)
+        return self._day_tables(day, 1)[0]
+
+    def _day_tables(self, first: int, days: int) -> list[Ints]:
+        """The tables of some days in a row, computed together."""
+        begin = (self._start + first) * DAY_S
+        middle: Floats = begin + STEP_S * (np.arange(days * STEPS, dtype=np.float64) + 0.5)
         power = self._thermal(middle)[3]
         whole = np.column_stack((power, power.sum(axis=1) / (1.0 - self._loss)))
-        table = np.zeros((STEPS + 1, whole.shape[1]), dtype=np.int64)
-        table[1:] = np.floor(np.cumsum(whole, axis=0) * (STEP_S / 3_600))
+        energy = np.cumsum(whole.reshape(days, STEPS, -1), axis=1) * (STEP_S / 3_600)
+        tables = np.zeros((days, STEPS + 1, whole.shape[1]), dtype=np.int64)
+        tables[:, 1:] = np.floor(energy)
+        return [self._replayed_table(begin + n * DAY_S, tables[n]) for n in range(days)]
+
+    def _replayed_table(self, second: int, table: Ints) -> Ints:
+        """The published day's table instead, where one is laid over this day."""
+        if self._replay and self._replay.covers(second):
+            return self._replay.energy_table(second, self._loss, self._weight, self._inverse_b)
         return table
 
 

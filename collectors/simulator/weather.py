@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,13 +25,14 @@ def day_noise(seed: int, name: str, day: int) -> float:
     return random.Random(f"{seed}/{name}/{day}").uniform(-1.0, 1.0)
 
 
-def smooth_noise(seed: int, name: str, local_s: Floats) -> Floats:
-    """Daily noise joined up without steps: at local midnight exactly `day_noise`."""
+def smooth_noise(seed: int, names: Sequence[str], local_s: Floats) -> Floats:
+    """Daily noise of each name joined up without steps, [moments, names]: at local midnight
+    exactly `day_noise`."""
     days = np.floor(local_s / DAY_S).astype(np.int64)
     first, last = int(days.min()), int(days.max())
-    knots = np.array([day_noise(seed, name, d) for d in range(first, last + 2)])
+    knots = np.array([[day_noise(seed, n, d) for n in names] for d in range(first, last + 2)])
     share = local_s / DAY_S - days
-    blend = (1.0 - np.cos(np.pi * share)) / 2.0
+    blend = ((1.0 - np.cos(np.pi * share)) / 2.0)[:, None]
     before, after = knots[days - first], knots[days - first + 1]
     result: Floats = before * (1.0 - blend) + after * blend
     return result
@@ -51,7 +53,7 @@ class Weather:
         """Outdoor temperature at local seconds (seconds of local wall clock since 1970)."""
         year = np.cos(2 * np.pi * (local_s % YEAR_S - COLDEST_S) / YEAR_S)
         day = np.cos(2 * np.pi * (local_s % DAY_S - WARMEST_OF_DAY_S) / DAY_S)
-        noise = smooth_noise(self.seed, "weather", local_s)
+        noise = smooth_noise(self.seed, ("weather",), local_s)[:, 0]
         result: Floats = (
             self.mean_c - self.annual_c * year + self.daily_c * day + self.noise_c * noise
         )

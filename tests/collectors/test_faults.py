@@ -8,6 +8,7 @@ import pytest
 from collectors.links import TcpLink
 from collectors.session import REASONS, Failed, Read, Session, Target
 from collectors.simulator import faults as table
+from collectors.simulator.dlt645_meter import Dlt645Meter
 from collectors.simulator.faults import (
     EFFECTS,
     PUSH_EFFECTS,
@@ -72,12 +73,22 @@ def modbus_tcp(n, source, plan):
     return ModbusMeter(str(n), source, is_tcp=True, faults=plan)
 
 
+def dlt645(n, source, plan):
+    return Dlt645Meter(f"{n:012d}", source, faults=plan)
+
+
+def dlt645_1997(n, source, plan):
+    return Dlt645Meter(f"{n:012d}", source, is_1997=True, faults=plan)
+
+
 # name -> a meter of that number, how a session names it, what its register is called
 PROTOCOLS = {
     "cjt188 heat": (cjt_heat, lambda n: Target("cjt188", f"{n:014d}"), "energy_wh"),
     "cjt188 water": (cjt_water, lambda n: Target("cjt188", f"{n:014d}", 0x10), "volume_l"),
     "mbus primary": (mbus, lambda n: Target("mbus", str(n)), "energy_wh"),
     "mbus secondary": (mbus, lambda n: Target("mbus", f"{24120000 + n}"), "energy_wh"),
+    "dlt645 2007": (dlt645, lambda n: Target("dlt645_2007", f"{n:012d}"), "energy_wh"),
+    "dlt645 1997": (dlt645_1997, lambda n: Target("dlt645_1997", f"{n:012d}"), "energy_wh"),
     "modbus": (modbus, lambda n: Target("modbus", str(n)), "energy_wh"),
     "modbus blocks": (tuf, lambda n: Target("modbus", str(n), profile="tuf-2000"), "energy_wh"),
     "modbus tcp": (modbus_tcp, lambda n: Target("modbus_tcp", str(n)), "energy_wh"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -25,12 +26,15 @@ from collectors.frames import (
     dlt645,
     dlt645_1997,
     dtu,
+    field_map,
     iot_push,
     mbus,
     modbus,
     qgdw3761,
+    qgdw3761_series,
 )
 from collectors.frames.cjt188_profiles import PROFILES
+from collectors.map_files import field_maps
 from collectors.simulator import platform
 
 DATA = Path(__file__).parent / "data"
@@ -135,7 +139,24 @@ def _use_mbus(message: Any) -> object:
 
 
 def _use_qgdw3761(message: qgdw3761.Message) -> object:
-    return message.number, message.is_whole, [item.is_missing for item in message.items]
+    """Also as the only frame of its own answer, and followed by itself."""
+    answer = qgdw3761_series.Answer(message)
+    took = answer.add(message) and answer.add(message)
+    whole = (answer.items, answer.raw, answer.is_confirmed, answer.is_denied) if took else None
+    return message.number, message.is_whole, [item.is_missing for item in message.items], whole
+
+
+_MAPS = tuple(field_maps("").values())
+
+
+def _use_push(push: iot_push.Push) -> object:
+    """What platforms have taken apart themselves goes through every field map there is."""
+    found: list[object] = [repr(push)]
+    for report in push.reports:
+        for one in _MAPS if report.values is not None else ():
+            with suppress(FrameError):
+                found.append(field_map.read(one, report.values))
+    return found
 
 
 def _use_modbus(message: modbus.Message) -> object:
@@ -370,7 +391,7 @@ def _pure() -> tuple[Codec, ...]:
             _as_it_is,
             repr,
         ),
-        Codec("iot_push", _push, _PUSHES, 1, _mend_push, repr, whole=True),
+        Codec("iot_push", _push, _PUSHES, 1, _mend_push, _use_push, whole=True),
     )
 
 
