@@ -30,11 +30,12 @@ class Device:
     asked: Asked
     device: str
     fields: str = ""  # the field map its values are read by; "" for one that sends frames
+    payload: str = ""  # how its bytes are packed, where they are no frames (`unframed`)
 
     @property
-    def speech(self) -> tuple[str, str]:
-        """What its frames are decoded by: protocol and profile."""
-        return self.asked.target.protocol, self.asked.target.profile
+    def speech(self) -> tuple[str, str, str]:
+        """What its bytes are decoded by: packing, protocol and profile."""
+        return self.payload, self.asked.target.protocol, self.asked.target.profile
 
     @property
     def is_whole(self) -> bool:
@@ -46,11 +47,11 @@ class Device:
 class Directory:
     """Which meter is meant, for one platform.
 
-    speakers   one meter of each (protocol, profile), to decode what an unknown device carries
+    speakers   one meter of each `speech`, to decode what an unknown device carries
     """
 
     devices: dict[str, list[Device]] = field(default_factory=dict)
-    speakers: dict[tuple[str, str], Device] = field(default_factory=dict)
+    speakers: dict[tuple[str, str, str], Device] = field(default_factory=dict)
     buses: list[int] = field(default_factory=list)
 
     def add(self, device: Device) -> None:
@@ -99,4 +100,4 @@ def _device(bus_id: int, meter: Meter, fields_of_bus: str) -> Device:
     if meter.protocol == FIELDS:
         named = meter.profile if meter.profile != "default" else fields_of_bus
         fields = named or "default"  # which no map is called: refused, with those there are
-    return Device(bus_id, Asked.of(meter), name, fields)
+    return Device(bus_id, Asked.of(meter), name, fields, str(meter.options.get("payload") or ""))

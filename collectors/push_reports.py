@@ -18,7 +18,7 @@ from prometheus_client import Counter
 from backend.metering.meter_notes import Signal
 from backend.metering.refused import Refusal
 from backend.metering.service import MAX_BACKDATED
-from collectors import valued
+from collectors import unframed, valued
 from collectors.devices import Device, Directory
 from collectors.frames import FrameError, iot_push
 from collectors.frames.field_map import FieldMap
@@ -211,18 +211,22 @@ def _frames(
 def _messages(device: Device, payload: bytes) -> list[Heard]:
     """Every good frame of a device's protocol in a payload. Raises Refused."""
     try:
-        return messages(device.asked.target, payload)
+        framed = unframed.framed(device.payload, payload)
+        heard = messages(device.asked.target, framed)
+        return heard if framed is payload else [(message, payload) for message, _ in heard]
     except ValueError as error:
         raise Refused("bad_target", str(error), payload) from None
 
 
 def _own(message: Any) -> str:
-    """The address a frame carries: M-Bus the id of its header, all others the frame's."""
-    return str(getattr(message, "id", None) or getattr(message, "address", "")).upper()
+    """The address a frame carries: M-Bus the id of its header, Modbus the unit,
+    all others the frame's."""
+    own = getattr(message, "id", None) or getattr(message, "address", None)
+    return str(getattr(message, "unit", "") if own is None else own).upper()
 
 
 def _whose(
-    own: str, speech: tuple[str, str], behind: list[Device], known: Directory, raw: bytes
+    own: str, speech: tuple[str, str, str], behind: list[Device], known: Directory, raw: bytes
 ) -> Device:
     """The meter with the frame's own address, or the one the whole device is. Raises Refused."""
     candidates = [d for d in behind or known.behind((own,)) if d.speech == speech]
