@@ -35,6 +35,7 @@ CONCENTRATOR_HANDLERS: Final[dict[str, Handler]] = {
     "clock": concentrator_setup.clock,
     "download": concentrator_setup.download,
     "read_back": concentrator_setup.read_back,
+    "search": concentrator_setup.search,
 }
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from collectors.dialects import Step
 from collectors.jobs import JobFailed, Report
 from collectors.reading import Asked
 from collectors.search import cjt188, dlt645, mbus, modbus
 from collectors.search.base import Found, Way, sift
-from collectors.session import LINK_DOWN, Clock, Conversation, Session
+from collectors.session import LINK_DOWN, Clock, Conversation, Heard, Session
 
 MAX_PROBES: Final = 20_000
 MAX_FOUND: Final = 1000
@@ -29,6 +30,14 @@ _STARTS: Final = {"mbus": b"\xe5\x10\x68", "modbus": bytes(range(256))}
 _STARTS["modbus_tcp"] = _STARTS["modbus"]
 
 
+class Asking(Protocol):
+    """Whoever can put a way's questions on a wire: a session, or a port of a concentrator."""
+
+    async def ask(
+        self, dialect: Way, steps: Sequence[Step], *, retries: int | None = None
+    ) -> Heard: ...
+
+
 class Search:
     """One search on one bus; `result` grows while `run` runs.
 
@@ -36,7 +45,7 @@ class Search:
     conflicts    masks several meters answer and that could not be taken apart further
     """
 
-    def __init__(self, session: Session, way: Way, report: Report):
+    def __init__(self, session: Asking, way: Way, report: Report):
         self._session, self._way, self._report = session, way, report
         self._found: dict[str, Found] = {}
         self._conflicts: list[str] = []
@@ -119,10 +128,14 @@ async def search(
     and last, meter_type, wait_ms (how long to wait for each answer)."""
     if not isinstance(conversation, Session):
         raise JobFailed("not_supported")
+    return await Search(conversation, way_of(parameters), report).run()
+
+
+def way_of(parameters: Mapping[str, Any]) -> Way:
+    """The way parameters name. Raises JobFailed."""
     wait_ms = parameters.get("wait_ms")
     try:
         made = _WAYS[parameters["protocol"]]
-        way = made(dict(parameters), wait_ms / 1000 if wait_ms else None)
+        return made(dict(parameters), wait_ms / 1000 if wait_ms else None)
     except (KeyError, ValueError, TypeError) as error:
         raise JobFailed("bad_parameters") from error
-    return await Search(conversation, way, report).run()

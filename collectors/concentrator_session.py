@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
-from collectors.dialects import BAD_TARGET, LOCAL, Dialect, Freeze, Point, Step, Target
+from collectors.dialects import BAD_TARGET, LOCAL, Freeze, Hearing, Point, Step, Target
 from collectors.frames.dlt645_message import Credentials
 from collectors.frames.qgdw3761 import Item
 from collectors.frames.qgdw3761_archive import port_control
@@ -29,7 +29,6 @@ ELECTRICITY: Final = 0x40  # the one kind a terminal reads itself
 FRESH: Final = timedelta(hours=2)  # older than this, a stored register is no current one
 AHEAD: Final = timedelta(minutes=10)  # of us, where the terminal's clock is wrong
 POINTS: Final = 20  # of one question; their answer fits a packet or two
-USUAL: Final = Point(0)  # the port where a conversation is not about one of its meters
 
 
 class ConcentratorSession:
@@ -79,18 +78,10 @@ class ConcentratorSession:
                 return session
             return await session.order_supply(target, is_open=is_open, not_after=not_after)
 
-    async def ask(
-        self,
-        dialect: Dialect,
-        steps: Sequence[Step],
-        *,
-        retries: int | None = None,
-        not_after: datetime | None = None,
-    ) -> Heard:
-        """One conversation with whatever hangs on the terminal's usual port."""
-        async with self._turn:
-            session = self._on(USUAL)
-            return await session.ask(dialect, steps, retries=retries, not_after=not_after)
+    def on_port(self, point: Point) -> Port:
+        """Conversations with whatever hangs on a port (the point's number is nobody's). Raises
+        ValueError for a rate no port has."""
+        return Port(self._turn, self._on(point))
 
     async def close(self) -> None:
         """Let the terminal go, once the conversation under way has ended."""
@@ -158,6 +149,20 @@ class ConcentratorSession:
                 credentials=self._credentials,
             )
         return self._ports[key]
+
+
+class Port:
+    """One of a terminal's ports, for a search: a conversation is about no meter yet known."""
+
+    def __init__(self, turn: asyncio.Lock, session: Session):
+        self._turn, self._session = turn, session
+
+    async def ask(
+        self, dialect: Hearing, steps: Sequence[Step], *, retries: int | None = None
+    ) -> Heard:
+        """One conversation, when the terminal is free; see `Session.ask`."""
+        async with self._turn:
+            return await self._session.ask(dialect, steps, retries=retries)
 
 
 def _is_stored(target: Target) -> bool:

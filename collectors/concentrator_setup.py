@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from collectors.bus_search import Search, way_of
 from collectors.concentrator_archive import (
     NO_ROW,
     Archive,
@@ -21,13 +22,13 @@ from collectors.concentrator_archive import (
     plan_of,
 )
 from collectors.concentrator_session import ConcentratorSession, utc
-from collectors.dialects import LOCAL
+from collectors.dialects import LOCAL, Point
 from collectors.frames.qgdw3761_archive import EMPTY
 from collectors.frames.qgdw3761_encode import Unit
 from collectors.frames.qgdw3761_tables import CLASS_1, CONTROL, QUERY, SET
 from collectors.jobs import JobFailed, Report
 from collectors.links.link import LinkDown
-from collectors.reading import Asked
+from collectors.reading import Asked, point_of
 from collectors.session import LINK_DOWN, Clock, Conversation
 from collectors.terminal import NoAnswer, in_parts
 
@@ -210,3 +211,22 @@ async def clock(
         await setup.set_clock()
         setup.result["after_s"] = await setup.drift_s()
     return setup.result
+
+
+async def search(
+    conversation: Conversation,
+    meters: Sequence[Asked],
+    parameters: Mapping[str, Any],
+    clock: Clock,
+    report: Report,
+) -> dict[str, Any]:
+    """Search one of the concentrator's ports, as `bus_search.search` does a bus: besides what that
+    wants, port (2), baud (2400) and parity (E)."""
+    if not isinstance(conversation, ConcentratorSession):
+        raise JobFailed("not_supported")
+    point = point_of({**parameters, "point": 1})
+    try:
+        asking = conversation.on_port(point or Point(1))
+    except ValueError as error:
+        raise JobFailed("bad_parameters") from error
+    return await Search(asking, way_of(parameters), report).run()

@@ -22,6 +22,7 @@ from collectors.session import Session
 from collectors.simulator.faults import DtuFault, Fault
 from collectors.terminal import Terminal
 from tests.builders import make_staff
+from tests.collectors.conftest import HEAT
 from tests.collectors.test_concentrator import PORT, address, archived, serving, until
 from tests.collectors.test_concentrators import COUNT, collecting
 
@@ -223,6 +224,17 @@ async def test_bad_parameters_and_other_buses_are_refused_before_anything_is_sen
     with pytest.raises(JobFailed, match="not_supported"):
         await job("read_back", [])
     job.site.session = ConcentratorSession(Terminal(job.site.link), clock=bench.clock)
+
+
+async def test_a_port_is_searched_for_meters_nobody_has_written_down(job):
+    one = {"protocol": "dlt645_2007", "how": "range", "first": address(2), "last": address(2)}
+    found = await job("search", port=PORT, **one)
+    assert [each["address"] for each in found["found"]] == [address(2)]
+    heat = await job("search", port=3, protocol="cjt188")
+    assert [each["address"] for each in heat["found"]] == [HEAT]
+    for bad in ({"port": PORT, "baud": 115_200, "protocol": "cjt188"}, {"protocol": "smoke"}):
+        with pytest.raises(JobFailed, match="bad_parameters"):
+            await job("search", **bad)
 
 
 # --- the whole way ---------------------------------------------------------------------------
