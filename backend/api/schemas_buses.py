@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from apiflask import Schema, fields
 
-from backend.api.fields import Text, Whole, one_of
+from backend.api.fields import Flag, Text, Whole, one_of
 from backend.api.outs import maybe_whole, text, whole
 from backend.metering.bus_desk import MAX_PAGE
 from backend.metering.bus_rules import STATES
 from backend.metering.bus_searches import KINDS, SEARCHES
+from backend.metering.concentrator_jobs import (
+    ACTIONS,
+    INTERVAL_MIN,
+    MAX_INTERVAL_MIN,
+    READING_TIME,
+)
 from backend.metering.quality import REGISTER_MAX
 
 PROTOCOLS = tuple(dict.fromkeys(protocol for protocol, _ in SEARCHES))
@@ -108,6 +114,15 @@ class ClockIn(Schema):
 
     action = Text(1, 8, required=True, validate=[one_of("read", "set")])
     beyond_s = Whole(1, MAX_BEYOND_S, load_default=60)
+
+
+class SetupIn(Schema):
+    """What a concentrator is told, or held against: how often it reads, and from when on."""
+
+    action = Text(1, 16, required=True, validate=[one_of(*ACTIONS)])
+    interval_min = Whole(1, MAX_INTERVAL_MIN, load_default=INTERVAL_MIN)
+    reading_time = Text(5, 5, load_default=READING_TIME)
+    remove_others = Flag(load_default=False)
 
 
 class JobsQuery(Schema):

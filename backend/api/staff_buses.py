@@ -22,9 +22,10 @@ from backend.api.schemas_buses import (
     JobsOut,
     JobsQuery,
     SearchIn,
+    SetupIn,
 )
 from backend.base.db import db
-from backend.metering import bus_desk, bus_jobs, bus_rules, bus_searches
+from backend.metering import bus_desk, bus_jobs, bus_rules, bus_searches, concentrator_jobs
 from backend.metering.models import BusJob
 from backend.people.access import allow, principal
 
@@ -89,6 +90,17 @@ def search_bus(bus_id: int, body: dict[str, Any]) -> dict[str, Any]:
 def check_clocks(bus_id: int, body: dict[str, Any]) -> dict[str, Any]:
     """Read the clocks of a bus's meters, or set those that are off and read them back."""
     return _ask(bus_id, "clock", body)
+
+
+@bp.post(f"/buses/<{ID}:bus_id>/setup")
+@bp.input(SetupIn, arg_name="body")
+@bp.output(JobDetailOut, status_code=201)
+@bp.doc(responses=[404, 409])
+@allow("operator")
+def set_up(bus_id: int, body: dict[str, Any]) -> dict[str, Any]:
+    """Tell a concentrator its meters and plans, or hold what it has against ours."""
+    kind = body.pop("action")
+    return _ask(bus_id, kind, concentrator_jobs.parameters(**body))
 
 
 def _ask(bus_id: int, kind: str, parameters: dict[str, Any]) -> dict[str, Any]:

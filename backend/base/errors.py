@@ -51,6 +51,7 @@ CATALOG: dict[str, tuple[int, str]] = {
     "run_ended": (409, "这次抄表已经结束。"),
     "household_unknown": (422, "这栋楼里没有这个户号。"),
     "bus_not_asked": (422, "这条总线上的表由平台推送，不能下发搜表、校时等任务。"),
+    "not_concentrator": (422, "这条总线不是集中器，不能下装或回读参数。"),
     "job_open": (409, "这条总线已有一个同类任务在进行。"),
     "job_ended": (409, "这个任务已经结束。"),
     "no_supply": (422, "这块表没有可遥控的阀门或继电器。"),

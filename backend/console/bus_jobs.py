@@ -14,7 +14,7 @@ from backend.base.errors import Problem
 from backend.console.bus_words import JOB_STATES, WORDS
 from backend.console.buses import ID, page_number
 from backend.console.sessions import attempt, now, roles
-from backend.metering import bus_desk, bus_jobs, bus_searches
+from backend.metering import bus_desk, bus_jobs, bus_searches, concentrator_jobs
 from backend.metering.bus_searches import KINDS, SEARCHES, Adoption
 from backend.people import access
 
@@ -33,6 +33,7 @@ def register(blueprint: Blueprint) -> None:
     add(f"/bus-jobs/<{ID}:job_id>/adopt", "bus_job_adopt", job_adopt, methods=["POST"])
     add(f"/buses/<{ID}:bus_id>/search", "bus_search", search_start, methods=["POST"])
     add(f"/buses/<{ID}:bus_id>/clock", "bus_clock", clock_start, methods=["POST"])
+    add(f"/buses/<{ID}:bus_id>/setup", "bus_setup", setup_start, methods=["POST"])
 
 
 @access.allow("operator", "manager")
@@ -103,6 +104,24 @@ def clock_start(bus_id: int) -> Response:
     return _start(
         bus_id, lambda: bus_jobs.ask(bus_id, "clock", asked, access.principal(), now()).id
     )
+
+
+@access.allow("operator")
+def setup_start(bus_id: int) -> Response:
+    """Tell a concentrator its meters and plans, or hold what it has against ours."""
+    action = _text("action")
+    if action not in concentrator_jobs.ACTIONS:
+        raise Problem("bad_request")
+
+    def ask() -> int:
+        wanted = concentrator_jobs.parameters(
+            interval_min=_number("interval_min", 10),
+            reading_time=_text("reading_time"),
+            remove_others=_text("remove_others") == "yes",
+        )
+        return bus_jobs.ask(bus_id, action, wanted, access.principal(), now()).id
+
+    return _start(bus_id, ask)
 
 
 def _start(bus_id: int, ask: Callable[[], int]) -> Response:

@@ -10,7 +10,7 @@ from backend.archive.models import Region
 from backend.base.db import db
 from backend.console.bus_words import WORDS
 from backend.console.sessions import now, roles
-from backend.metering import bus_desk, bus_rules
+from backend.metering import bus_desk, bus_rules, concentrator_jobs
 from backend.metering.bus_jobs import PUSH_SCHEME
 from backend.metering.bus_searches import SEARCHES
 from backend.people import access
@@ -84,6 +84,7 @@ def bus_page(bus_id: int) -> str:
         jobs=bus_desk.jobs(bus_id=bus_id).rows[:RECENT],
         frames=bus_desk.frames(bus_id=bus_id).rows[:RECENT],
         searches=SEARCHES,
+        is_concentrator=bus.link.startswith(concentrator_jobs.SCHEME),
         is_asked=not bus.link.startswith(PUSH_SCHEME),
         may_act="operator" in roles(),
         drift_limit_s=current_app.extensions["nuan_settings"].clock_drift_s,

@@ -23,6 +23,7 @@ from sqlalchemy.dialects import postgresql as pg
 from backend.archive.models import Bus
 from backend.base.db import db
 from backend.base.errors import Problem
+from backend.metering import concentrator_jobs
 from backend.metering.models import BusJob
 from backend.people.service import Principal, audit
 
@@ -60,8 +61,8 @@ def ask(
 ) -> BusJob:
     """Ask for work on a bus.  What the parameters of a kind mean, its handler says.
 
-    Problems not_found, bus_not_asked (its meters' platform pushes), too_large, and job_open where
-    the bus has one of this kind under way.
+    Problems not_found, bus_not_asked (its meters' platform pushes), not_concentrator for what only
+    a concentrator can do, too_large, and job_open where the bus has one of this kind under way.
     """
     if kind not in KINDS:
         raise Problem("not_found")
@@ -72,6 +73,8 @@ def ask(
         raise Problem("not_found")
     if bus.link.startswith(PUSH_SCHEME):
         raise Problem("bus_not_asked")
+    if kind in concentrator_jobs.ACTIONS and not bus.link.startswith(concentrator_jobs.SCHEME):
+        raise Problem("not_concentrator")
     values = {
         "bus_id": bus_id,
         "kind": kind,

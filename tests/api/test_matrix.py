@@ -94,6 +94,8 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     # The bus has a search under way, and no clock job yet.
     ("POST", f"/api/v1/staff/buses/{I}bus_id>/search"): (401, *(403,) * 4, 409, 403),
     ("POST", f"/api/v1/staff/buses/{I}bus_id>/clock"): (401, *(403,) * 4, 201, 403),
+    # It is no concentrator.
+    ("POST", f"/api/v1/staff/buses/{I}bus_id>/setup"): (401, *(403,) * 4, 422, 403),
     ("GET", "/api/v1/staff/bus-jobs"): DISPATCH,
     ("GET", f"/api/v1/staff/bus-jobs/{I}job_id>"): DISPATCH,
     ("POST", f"/api/v1/staff/bus-jobs/{I}job_id>/adopt"): (401, *(403,) * 4, 404, 403),
@@ -139,6 +141,7 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", f"/console/buses/{I}bus_id>"): DISPATCH_PAGE,
     ("POST", f"/console/buses/{I}bus_id>/search"): OPERATOR_FORM,
     ("POST", f"/console/buses/{I}bus_id>/clock"): OPERATOR_FORM,
+    ("POST", f"/console/buses/{I}bus_id>/setup"): OPERATOR_FORM,
     ("GET", "/console/bus-jobs"): DISPATCH_PAGE,
     ("GET", f"/console/bus-jobs/{I}job_id>"): DISPATCH_PAGE,
     ("GET", f"/console/bus-jobs/{I}job_id>/live"): DISPATCH_PAGE,
@@ -248,6 +251,7 @@ def body_of(town, path):
             "how": "wildcard",
         },
         f"/api/v1/staff/buses/{town.names['bus_id']}/clock": {"action": "read"},
+        f"/api/v1/staff/buses/{town.names['bus_id']}/setup": {"action": "read_back"},
         f"/api/v1/staff/bus-jobs/{town.names['job_id']}/adopt": {
             "address": "20010100000101",
             "kind": "room",

@@ -101,10 +101,10 @@ async def test_a_collector_told_to_stop_gives_its_job_back(app, operator):
 async def test_a_job_its_bus_cannot_do_ends_with_the_reason(app, gas, operator):
     bus = install(gas)
     wrong = ask(bus, operator, protocol="smoke_signals")
-    unheard = ask(bus, operator, "download")
+    unheard = ask(bus, operator, "clock", action="read")
     async with Collecting(app):
         await soon(lambda: wrong.state == unheard.state == "failed")
-    assert (wrong.error, unheard.error) == ("bad_parameters", "not_supported")
+    assert (wrong.error, unheard.error) == ("bad_parameters", "no_meters")
 
 
 async def test_a_bus_is_marked_while_it_is_read_and_idle_after(app, gas, operator):

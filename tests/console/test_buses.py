@@ -230,6 +230,34 @@ def test_clocks_are_read_or_set_and_each_result_is_said(sign_in, wires):
     assert post(client, f"{at}/clock", at=at, action="wind").status_code == 400
 
 
+def test_a_concentrator_is_told_its_meters_and_what_differs_is_said(sign_in, app):
+    bus = builders.make_bus(builders.make_building("C"), link="concentrator://1101-00001")
+    client, at = sign_in("operator"), f"/console/buses/{bus.id}"
+    assert "开始搜表" not in client.get(at).text
+    form = {"action": "download", "interval_min": "30", "reading_time": "00:10"}
+    assert post(client, f"{at}/setup", at=at, **form).status_code == 303
+    asked = {"interval_min": 30, "reading_time": "00:10", "remove_others": False}
+    assert (job().kind, job().parameters) == ("download", asked)
+    (held,) = bus_jobs.take([bus.id], NOON)
+    differences = [{"index": 3, "words": "序号 3：地址不一致"}]
+    result = {"written": 12, "left_out": [], "differences": differences}
+    bus_jobs.settle(held, result, None, NOON)
+    db.session.commit()
+    page = client.get(f"/console/bus-jobs/{job().id}").text
+    assert "写入 12 块" in page and "1 处不一致" in page and "序号 3：地址不一致" in page
+    for wrong in ({"interval_min": "0"}, {"reading_time": "24:00"}):
+        post(client, f"{at}/setup", at=at, **{**form, **wrong})
+        assert db.session.query(BusJob).count() == 1
+
+
+def test_a_plain_bus_cannot_be_set_up_as_a_concentrator(sign_in, wires):
+    client, bus = sign_in("operator"), wires["GOOD"]
+    at = f"/console/buses/{bus.id}"
+    post(client, f"{at}/setup", at=at, action="download")
+    assert "不是集中器" in client.get(at).text
+    assert post(client, f"{at}/setup", at=at, action="format").status_code == 400
+
+
 def test_the_jobs_of_all_buses_are_listed_by_state(found):
     client, path = found
     assert path in client.get("/console/bus-jobs").text
