@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Any, Final
 
-from collectors.frames.qgdw3761_archive import meter_row
-from collectors.reading import MAX_POINT, Asked
+from collectors.frames.qgdw3761_archive import MOST_POINTS, meter_row
+from collectors.reading import Asked
 
 BEYOND = 20  # further indices that are looked at, for meters that are not ours
 NO_ROW: Final = "row"
@@ -154,4 +154,4 @@ def compare_plans(ours: Iterable[Row], theirs: Mapping[int, Row]) -> list[Row]:
 
 def looked_at(archive: Archive) -> range:
     """The indices to read back: ours, and some behind them for meters that are not ours."""
-    return range(1, min(MAX_POINT, max(archive.rows, default=0) + BEYOND) + 1)
+    return range(1, min(MOST_POINTS, max(archive.rows, default=0) + BEYOND) + 1)

@@ -22,7 +22,7 @@ from collectors.concentrator_archive import (
     plan_of,
 )
 from collectors.concentrator_session import ConcentratorSession, utc
-from collectors.dialects import LOCAL, Point
+from collectors.dialects import LOCAL
 from collectors.frames.qgdw3761_archive import EMPTY
 from collectors.frames.qgdw3761_encode import Unit
 from collectors.frames.qgdw3761_tables import CLASS_1, CONTROL, QUERY, SET
@@ -225,8 +225,6 @@ async def search(
     if not isinstance(conversation, ConcentratorSession):
         raise JobFailed("not_supported")
     point = point_of({**parameters, "point": 1})
-    try:
-        asking = conversation.on_port(point or Point(1))
-    except ValueError as error:
-        raise JobFailed("bad_parameters") from error
-    return await Search(asking, way_of(parameters), report).run()
+    if point is None:
+        raise JobFailed("bad_parameters")
+    return await Search(conversation.on_port(point), way_of(parameters), report).run()

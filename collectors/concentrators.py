@@ -147,9 +147,13 @@ class Concentrators:
         while True:
             link, message = await self._uploads.get()
             seen = self._seen.setdefault(link.device_id, deque(maxlen=REMEMBERED))
-            if message.raw not in seen:
-                await self._store(link.device_id, message)
-                seen.append(message.raw)
+            try:
+                if message.raw not in seen:
+                    await self._store(link.device_id, message)
+                    seen.append(message.raw)
+            except Exception:  # whatever it is, the next terminal is heard
+                log.exception("an upload could not be taken in", extra={"from": link.device_id})
+                continue
             if message.wants_confirm:
                 link.confirm(message)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from backend.archive.models import Meter
 from backend.base.clock import SHANGHAI
@@ -20,6 +21,7 @@ from collectors import decode
 from collectors.dialects import Point
 from collectors.frames import FrameError
 from collectors.frames.cjt188_profiles import ROOM_SENSOR_TYPE
+from collectors.frames.qgdw3761_archive import BAUDS, MOST_POINTS, MOST_PORTS, PARITIES
 from collectors.session import Conversation, Failed, Read, Target
 
 # What a CJ/T 188 meter of a kind is asked with (T, §5.3.2).
@@ -42,7 +44,6 @@ COUNTED = frozenset((*REGISTERS.values(), "room_cdeg"))
 
 # A bus with this link is never asked: its meters' platform pushes (`collectors.pushed`).
 PUSH_SCHEME = "push://"
-MAX_POINT = 2040  # Q/GDW 376.1 §4.3.4.4.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,27 @@ class Asked:
 
 def point_of(options: Mapping[str, Any]) -> Point | None:
     """Where a concentrator has a meter, as its options say: point, port, baud, parity and
-    collector; None where they say no point, or one that is none."""
-    number = options.get("point")
-    if type(number) is not int or not 1 <= number <= MAX_POINT:
+    collector; None where they say no point, or anything that is none."""
+    known: dict[str, Any] = {"number": options.get("point")}
+    known |= {f.name: options[f.name] for f in fields(Point)[1:] if f.name in options}
+    if not all(_POINT_PARTS[name](value) for name, value in known.items()):
         return None
-    names = [f.name for f in fields(Point) if f.name != "number"]
-    return Point(number, **{name: options[name] for name in names if name in options})
+    return Point(**known)
+
+
+def _is_number(value: object, most: int) -> bool:
+    return type(value) is int and 1 <= value <= most
+
+
+_COLLECTOR: Final = re.compile(r"[0-9]{0,12}")
+# What each part of a point may be (Q/GDW 376.1 §4.3.4.4.3, §5.5.4.10).
+_POINT_PARTS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "number": lambda value: _is_number(value, MOST_POINTS),
+    "port": lambda value: _is_number(value, MOST_PORTS),
+    "baud": lambda value: value in BAUDS,
+    "parity": lambda value: value in PARITIES,
+    "collector": lambda value: isinstance(value, str) and bool(_COLLECTOR.fullmatch(value)),
+}
 
 
 @dataclass(slots=True)

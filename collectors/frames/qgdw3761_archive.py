@@ -14,6 +14,7 @@ PARITIES: Final = {"N": 0b000, "E": 0b1000, "O": 0b1100}
 # What the archive calls a protocol; what it has no name for can only be forwarded.
 PROTOCOLS: Final = {"dlt645_1997": 1, "dlt645_2007": 30, "cjt188": 32}
 CJT188: Final = 32
+MOST_POINTS, MOST_PORTS = 2040, 31
 ENERGY_DIGITS: Final = 0b1001  # six integers, two decimals
 ZEROS: Final = "000000000000"
 EMPTY: Final[dict[str, Any]] = {
@@ -41,7 +42,7 @@ def meter_row(
     code = PROTOCOLS.get(protocol)
     if code is None:
         raise ValueError(f"档案没有 {protocol} 规约，此表只能透明转发抄读")
-    if not 1 <= port <= 31 or baud not in BAUDS:
+    if not 1 <= port <= MOST_PORTS or baud not in BAUDS:
         raise ValueError(f"端口 {port}、速率 {baud} 不在规约之内")
     is_cjt = code == CJT188
     low = address[2:] if is_cjt else address

@@ -1,15 +1,19 @@
 """Concentrators dial in over real sockets, and a session reads their store and through them."""
 
 import asyncio
+import itertools
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from collectors.concentrator_session import POINTS, ConcentratorSession
 from collectors.dialects import Freeze, Point, Target, supply_is_open
 from collectors.frames import qgdw3761
+from collectors.frames import qgdw3761_encode as write
 from collectors.frames.dlt645_message import Credentials
 from collectors.frames.qgdw3761_encode import HEARTBEAT, LOGIN, Address, encode_link
 from collectors.frames.qgdw3761_tables import CLASS_1
@@ -20,6 +24,7 @@ from collectors.links.concentrator import (
     UNKNOWN,
     UNREGISTERED,
     ConcentratorListener,
+    Unframer,
 )
 from collectors.links.concentrator import USUAL as LIMITS
 from collectors.links.link import LinkDown
@@ -450,3 +455,38 @@ async def test_an_upload_in_the_middle_of_an_answer_disturbs_nothing(site):
     terminal.report_event(35, b"\x01\x02")
     assert (await reading).values == energy(1, NOON)
     await until(lambda: terminal.counts["uploads_confirmed"] == 1)
+
+
+# --- a stream torn anywhere -----------------------------------------------------------------------
+
+FRAMES = [
+    encode_link(Address("0171", 2082), LOGIN, number=1),
+    write.encode_confirm(qgdw3761.decode(encode_link(Address("0171", 2082), 3, number=2))[0]),
+    write.encode_read_current(Address("0171", 2082), [(n, 129) for n in range(1, 9)], number=3),
+]
+
+
+@given(
+    st.lists(st.sampled_from([*FRAMES, b"\x55\x55", b"\x00"]), max_size=12),
+    st.lists(st.integers(0, 400), max_size=12),
+)
+def test_frames_are_found_wherever_the_network_tears_them(pieces, cuts):
+    bad = []
+    frames = Unframer(lambda error, raw: bad.append(raw))
+    stream = b"".join(pieces)
+    places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    found = []
+    for begin, end in itertools.pairwise(places):
+        found += [message.raw for message in frames.feed(stream[begin:end])]
+    assert found == [piece for piece in pieces if piece in FRAMES]
+    assert b"".join(bad) == b"".join(piece for piece in pieces if piece not in FRAMES)
+
+
+@given(st.binary(max_size=200), st.integers(1, 7))
+def test_noise_of_any_kind_neither_raises_nor_stays(noise, size):
+    bad = []
+    frames = Unframer(lambda error, raw: bad.append(raw))
+    for begin in range(0, len(noise), size):
+        list(frames.feed(noise[begin : begin + size]))
+    assert len(b"".join(bad)) + len(frames.rest()) == len(noise)
+    assert [m.raw for m in frames.feed(FRAMES[0])] == [FRAMES[0]]

@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backend.archive.models import Bus, Meter
 from backend.base.clock import SystemClock
@@ -19,8 +21,8 @@ from collectors.collector import Collector
 from collectors.concentrators import ConcentratorSettings, understand
 from collectors.dialects import LOCAL, Point, Target
 from collectors.frames import qgdw3761
-from collectors.frames.qgdw3761_encode import Address, encode_upload
-from collectors.frames.qgdw3761_tables import CLASS_1, CLASS_2, QUERY
+from collectors.frames.qgdw3761_encode import Address, encode, encode_upload
+from collectors.frames.qgdw3761_tables import CLASS_1, CLASS_2, CLASS_3, QUERY
 from collectors.reading import Asked, point_of
 from collectors.simulator.bus import SimulatedBus
 from collectors.simulator.concentrator import SimulatedConcentrator
@@ -216,6 +218,13 @@ def test_a_password_of_no_known_size_is_refused(app):
         ({"point": 2041}, None),
         ({"point": "3"}, None),
         ({"point": True}, None),
+        ({"point": 3, "port": "2"}, None),
+        ({"point": 3, "port": 32}, None),
+        ({"point": 3, "baud": 115_200}, None),
+        ({"point": 3, "parity": "M"}, None),
+        ({"point": 3, "collector": 12}, None),
+        ({"point": 3, "collector": "1" * 13}, None),
+        ({"point": 3, "collector": "000000000012"}, Point(3, collector="000000000012")),
     ],
 )
 def test_where_a_concentrator_has_a_meter_is_in_its_options(options, point):
@@ -271,6 +280,21 @@ class TestUnderstanding:
     def test_an_upload_of_something_else_is_kept(self):
         told = self.told(QUERY, [(0, 35, {"indices": []})])
         assert [r.code for r in told.kept.refused][:1] == ["unexpected_upload"]
+
+    @settings(max_examples=300, deadline=None)
+    @given(
+        st.binary(max_size=60),
+        st.sampled_from([CLASS_1, CLASS_2, CLASS_3, QUERY, 0x09]),
+        st.sampled_from([129, 161, 177, 1, 2, 25, 97]),
+        st.integers(0, 3),
+    )
+    def test_whatever_is_uploaded_is_a_reading_or_kept(self, data, afn, fn, pn):
+        body = qgdw3761.unit_id(pn, fn) + data
+        frame = encode(Address("0171", 2082), 0xC4, afn, 0x71, body)
+        message, _ = qgdw3761.decode(frame)
+        told = understand(message, 7, self.ASKED, self.NOON)
+        for reading in told.read.readings:
+            assert reading.meter_id == 1 and reading.register is not None
 
 
 # --- killed ------------------------------------------------------------------------------------
