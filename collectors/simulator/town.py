@@ -324,7 +324,8 @@ def _is_made(spec: MeterSpec) -> bool:
 
 
 def _mbus(spec: MeterSpec, source: Source) -> Meter:
-    return MbusHeatMeter(spec.address, source, id=spec.meter_id or "00000001")
+    number = spec.meter_id or "00000001"
+    return MbusHeatMeter(spec.address, source, id=number, months=12, days=31)
 
 
 def _utility(spec: MeterSpec, source: Source) -> Meter:

@@ -24,7 +24,8 @@ from collectors.links.named import link_of
 from collectors.session import Read, Session, Target
 from collectors.simulator.bus import SimulatedBus
 from collectors.simulator.dlt645_meter import Dlt645Meter
-from collectors.simulator.meters import CjtHeatMeter, MbusHeatMeter, Meter
+from collectors.simulator.mbus_meter import MbusHeatMeter
+from collectors.simulator.meters import CjtHeatMeter, Meter
 from collectors.simulator.modbus_meter import ModbusMeter
 from collectors.simulator.serial_port import SerialPort
 from collectors.simulator.wire import BITS_PER_BYTE
