@@ -194,6 +194,9 @@ class Collector:
         with self.app.app_context():
             recorded = store(whole)
             bus_states.note([_heard(*part) for part in batch])
+            for bus_id, at, outcome in batch:
+                if outcome.signal_dbm is not None:
+                    bus_states.note_signal(bus_id, outcome.signal_dbm, at)
             db.session.commit()
         log.info(
             "stored",

@@ -11,8 +11,9 @@ from prometheus_client import Counter
 
 from backend.base.clock import Clock
 from collectors.dialling import Queue, Refusals, listen
+from collectors.frames.dtu import signal_dbm
 from collectors.links import Link, link_of
-from collectors.links.dtu import PUSH, DtuListener, Unasked
+from collectors.links.dtu import PUSH, SIGNAL, DtuListener, Unasked
 from collectors.reading import Asked, Outcome
 from collectors.unasked import Heard, NotBelieved, believe, messages
 
@@ -70,6 +71,8 @@ class Dtus:
     def _take(self, unasked: Unasked) -> None:
         """Readings of meters we know are stored; all else is counted, logged and kept raw."""
         now, bus_id = self._clock.now(), self._buses.get(unasked.device_id)
+        if bus_id is not None and self._take_signal(unasked, bus_id, now):
+            return
         if unasked.code == PUSH and bus_id is not None:
             outcome = understand(unasked.raw, self._meters_of(bus_id), now)
             if outcome.readings:
@@ -77,6 +80,15 @@ class Dtus:
                 self._refusals.put(bus_id, now, outcome)
                 return
         self._refusals.refuse(unasked, bus_id)
+
+    def _take_signal(self, unasked: Unasked, bus_id: int, now: datetime) -> bool:
+        """How well a known DTU hears its network, where it tells."""
+        dbm = signal_dbm(unasked.raw) if unasked.code in (PUSH, SIGNAL) else None
+        if dbm is None:
+            return False
+        UNASKED.labels("signal").inc()
+        self._refusals.put(bus_id, now, Outcome(signal_dbm=dbm))
+        return True
 
 
 def understand(raw: bytes, meters: Sequence[Asked], now: datetime) -> Outcome:

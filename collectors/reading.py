@@ -94,13 +94,18 @@ _POINT_PARTS: Final[Mapping[str, Callable[[Any], bool]]] = {
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of asking some meters; `cycle_s` is how long it took where it was all of a bus."""
+    """What came of asking some meters.
+
+    cycle_s     how long it took, where it was all meters of a bus
+    signal_dbm  how well the bus's modem hears its network, where it told
+    """
 
     readings: list[NewReading] = field(default_factory=list)
     failures: list[tuple[int, datetime, str]] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     signals: list[Signal] = field(default_factory=list)
     cycle_s: float | None = None
+    signal_dbm: int | None = None
 
     def add(self, asked: Asked, result: Read | Failed, bus_id: int | None = None) -> None:
         """Take one meter's result in."""

@@ -136,6 +136,7 @@ def _outcome(fields: dict[str, Any]) -> Outcome:
         refused=[Refusal(**r) for r in fields["refused"]],
         signals=[Signal(**s) for s in fields.get("signals", ())],
         cycle_s=fields.get("cycle_s"),
+        signal_dbm=fields.get("signal_dbm"),
     )
 
 

@@ -283,6 +283,17 @@ def _prot(data: bytes) -> str | None:
 # --- text ---------------------------------------------------------------------------------------
 
 
+_CSQ: Final = re.compile(rb"csq\W{1,4}(\d{1,2})(?!\d)", re.IGNORECASE)
+
+
+def signal_dbm(packet: bytes) -> int | None:
+    """How strong a modem's network is where a packet tells its CSQ (+CSQ: 23,0 or "csq":23):
+    3GPP 27.007 §8.5 counts 0 to 31 in steps of 2 dB from -113 dBm; 99 is not known."""
+    found = _CSQ.search(packet)
+    steps = int(found[1]) if found else 99
+    return -113 + 2 * steps if steps <= 31 else None
+
+
 def _json(data: bytes) -> Packet | None:
     """A JSON object, maybe behind a word (`+login {...}`), with an id or a heartbeat in it."""
     begin = _JSON_START.match(data)
@@ -389,3 +400,4 @@ def _unhex(name: str) -> str:
 
 
 __all__ = ["COLLECTOR", "DEFAULT", "Packet", "Prefix", "Profile", "classify", "decode", "is_imei"]
+__all__ += ["signal_dbm"]

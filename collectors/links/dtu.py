@@ -13,12 +13,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from collectors.frames import dtu
 from collectors.links.dtu_link import DtuLink
 from collectors.links.dtu_stream import Registration, is_heartbeat, registration
 from collectors.links.listener import USUAL, Allowance, Caller, Limits, Listener, Unasked
 
-__all__ = ["MUTE", "PUSH", "UNKNOWN", "UNREGISTERED", "Allowance", "DtuListener", "Limits"]
-__all__ += ["Unasked"]
+__all__ = ["MUTE", "PUSH", "SIGNAL", "UNKNOWN", "UNREGISTERED", "Allowance", "DtuListener"]
+__all__ += ["Limits", "Unasked"]
 
 QUIET_S = 0.2  # after which what has come may be a registration; modems send it as one packet
 
@@ -28,6 +29,7 @@ UNKNOWN: Final = "dtu_unknown"
 UNREGISTERED: Final = "dtu_unregistered"
 MUTE: Final = "dtu_mute"
 PUSH: Final = "dtu_push"
+SIGNAL: Final = "dtu_signal"  # a registration that tells how well the modem is heard
 
 
 class DtuListener(Listener[DtuLink]):
@@ -107,5 +109,8 @@ class _Socket(Caller[DtuLink]):
 
     def _settle(self, found: Registration) -> None:
         self._link = self._listener.register(self, found.device_id, found.raw, UNKNOWN)
+        if self._link is not None and dtu.signal_dbm(found.raw) is not None:
+            why = f"DTU {found.device_id} tells its signal"
+            self._listener.report(Unasked(SIGNAL, why, found.raw, found.device_id))
         if self._link is not None and found.rest:
             self._link.heard(found.rest)

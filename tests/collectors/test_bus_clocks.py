@@ -21,6 +21,7 @@ from collectors.reading import Asked
 from collectors.session import Target
 from collectors.simulator.bus import SimulatedBus
 from collectors.simulator.dlt645_meter import Dlt645Meter
+from collectors.simulator.mbus_meter import MbusHeatMeter
 from collectors.simulator.meters import CjtHeatMeter, CjtRoomSensor
 from tests import builders
 from tests.collectors.conftest import HEAT, ROOM, heat_values
@@ -93,6 +94,16 @@ async def test_silent_meters_and_meters_without_a_clock_hold_up_nobody(bench):
     ]
     outcomes = [outcome for outcome, _, _ in await check(bench, bus, *targets)]
     assert outcomes == ["silent", "no_clock", "set"]
+
+
+@pytest.mark.parametrize("address", ["3", "24120001"])
+async def test_an_mbus_clock_is_set_to_the_minute_and_read_back(bench, address):
+    meter = MbusHeatMeter("3", heat_values, id="24120001")
+    meter.clock_error = -5 * HOURS
+    bus = await bench.bus(meter)
+    ((outcome, before, after),) = await check(bench, bus, Target("mbus", address))
+    assert outcome == "set" and -18_060 <= before <= -17_940 and abs(after) <= 60
+    assert abs(meter.clock_error) <= timedelta(seconds=60)
 
 
 def powers(*errors, **options):

@@ -138,3 +138,12 @@ class TestUnderstanding:
     def test_a_meter_of_an_unknown_protocol_does_not_hide_the_others(self):
         asked = [Asked(9, "water", Target("smoke", "1")), *self.ASKED]
         assert len(understand(answer_of(water_meters()[0]), asked, self.NOON).readings) == 1
+
+
+async def test_a_signal_a_dtu_tells_in_its_heartbeat_is_the_buss_and_no_refused_frame(app):
+    async with collecting(app, every_s=3600) as (dtu, _):
+        await until(lambda: count(Reading) == len(ADDRESSES))
+        await asyncio.sleep(1.6)  # the last answer's time is over
+        dtu.send(b'{"type":"status","csq":23}\r\n')
+        await until(lambda: db.session.scalar(sa.select(Bus.signal_dbm)) == -67)
+    assert count(RefusedFrame) == 0

@@ -199,3 +199,20 @@ def test_mutated_packets_raise_nothing_but_frame_error():
             dtu.decode(bytes(data))
         except FrameError as error:
             assert error.consumed >= 1
+
+
+@pytest.mark.parametrize(
+    ("packet", "dbm"),
+    [
+        (b"+CSQ: 23,0", -67),
+        (b'{"imei":"866000000000001","csq":31}', -51),
+        (b"IMEI:866000000000001,CSQ=0", -113),
+        (b"CSQ:99", None),
+        (b"CSQ:32", None),
+        (b"CSQ:123", None),
+        (b"csq", None),
+        (b"\x68\x20\x67\x05", None),
+    ],
+)
+def test_a_signal_is_told_in_steps_of_two_decibels(packet, dbm):
+    assert dtu.signal_dbm(packet) == dbm
