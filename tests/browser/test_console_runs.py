@@ -42,6 +42,22 @@ def test_a_run_is_started_followed_and_cancelled(
     shot(page, "console-meter")
 
 
+def test_power_is_cut_in_the_trades_words(page: Page, shot: Callable[[Page, str], None]) -> None:
+    building = builders.make_building("A")
+    flat = builders.make_household(building, "101")
+    meter = builders.make_meter(building, flat, kind="electricity", protocol="dlt645_2007")
+    builders.make_staff("operator", roles=("operator",), name="高工")
+    sign_in(page)
+    page.get_by_role("link", name="抄表任务").click()
+    page.get_by_label("表号").fill(meter.address)
+    page.get_by_role("button", name="查表").click()
+    page.get_by_label("原因").fill("欠费停电")
+    page.get_by_role("button", name="申请拉闸").click()
+    expect(page.get_by_role("cell", name="待核准")).to_be_visible()
+    expect(page.get_by_role("cell", name="拉闸", exact=True)).to_be_visible()
+    shot(page, "console-relay")
+
+
 def answer(bus_id: int) -> None:
     """What a collector would do: seven meters answer and one does not."""
     claims = runs.take([bus_id], builders.NOON)

@@ -3,7 +3,8 @@
 import pytest
 
 from backend.base.db import db
-from backend.metering import commands, runs
+from backend.metering import commands, meter_notes, runs
+from backend.metering.meter_notes import Signal
 from backend.metering.models import MeterCommand, ReadingRun
 from tests import builders
 from tests.console.conftest import post
@@ -135,6 +136,15 @@ def test_a_relay_is_tripped_and_closed_in_the_trades_own_words(sign_in, op, hous
     assert ">拉闸</td>" in other.get("/console/runs").text
     db.session.rollback()
     assert db.session.query(MeterCommand).one().supply == "relay"
+
+
+def test_how_a_meter_is_heard_and_fed_stands_on_its_page(op, house):
+    meter = house.meters[0]
+    meter_notes.keep_signals([Signal(meter.id, builders.NOON, -97, 75, 3_610, 81)])
+    db.session.commit()
+    page = op.get(f"/console/meters/{meter.id}").text
+    assert "97 dBm" in page and "信噪比 7.5 dB" in page
+    assert "电量 81%" in page and "电池 3.61 V" in page
 
 
 def test_an_order_without_a_reason_is_not_taken(op, house):
