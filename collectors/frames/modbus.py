@@ -130,7 +130,9 @@ def _ends(data: bytes, start: int, side: Side) -> tuple[list[int], bool]:
     ends, is_open = [], False
     for kind in pdus.kinds(side):
         size = pdus.size(head, kind)
-        if size is None or start + size + 3 > len(data):
+        if size is None:  # a PDU that is not at its end by now never comes to one
+            is_open = is_open or len(head) < pdus.MAX_PDU
+        elif start + size + 3 > len(data):
             is_open = is_open or size != 0
         elif size:
             ends.append(start + size + 3)

@@ -24,6 +24,7 @@ from collectors.simulator.city import city, figures, season_start
 from collectors.simulator.cli import simulate
 from collectors.simulator.doors import Outside
 from collectors.simulator.town import SimulatedTown, Town
+from tests.collectors.test_collector import until
 
 START = "2026-10-15"
 SECRETS = "ctwing=abcdefgh12345678,oceanconnect=abcdefgh12345679"
@@ -217,12 +218,3 @@ async def test_a_collector_reads_every_meter_of_the_town_whatever_the_wire(app, 
 
 def answered():
     return db.session.scalar(sa.select(sa.func.count()).where(MeterState.last_ok_at.is_not(None)))
-
-
-async def until(condition, seconds=40):
-    for _ in range(seconds * 20):
-        db.session.rollback()
-        if condition():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("did not come true in time")

@@ -88,6 +88,17 @@ FOUND = [
         "eeeeeeeeeeeeeeeeeeeeeeeeeee6eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeefeeeaeeeeee"
         "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee094843162800ee16",
     ),
+    # A list of Modbus objects that goes on past the end of any PDU.
+    (
+        "modbus rtu",
+        "20ac93a50fce3be33081b6fa31bfba282da26ad29aa562992b0e9dd5c01e84f4073eccc4a42c5b4c3fea46"
+        "c620a930cdd6503046de3e5177bfce09f309b24ca768a69c371e35a58a7e70d94e0fee6e1ef013512ee58e"
+        "1228033006be4c8fa144e4b338741c8706fdf0a2a7a6a8c3008cc1ad7e23d65787a5895bb0b5e40b5840f5"
+        "e54f64e067e8f8fbfc549dff0225a1ba466d85d0b3ba22bbe397a3c9ba92de036cf1d233b4ccd5bad2cf17"
+        "fa20f3ee324776284a465827b8e36658d5cd348633512ce11e0142adcc78c5d222b3081ebeaedbaa538f7a"
+        "d177e870d18cf4ebb9d383f48a4c57e9b02d51b621c4d075cf3e34d0cdde573cca53e944f924fe8af97c41"
+        "65b040d152b0afdf56b5c31a0b5a841b93f75a49cb14f7dbfcd4c4eaabdb641ac892e8537f67ab45b922",
+    ),
 ]
 
 
