@@ -13,6 +13,8 @@ from typing import Any
 
 from werkzeug.security import generate_password_hash
 
+from backend.allocation import settling
+from backend.allocation.models import AllocationRule, Calibration, Settlement
 from backend.archive import owner as owners
 from backend.archive.models import Binding, Building, Bus, Household, Meter, Region
 from backend.base.clock import add_months, business_day, month_start
@@ -239,3 +241,53 @@ def _line(amount_fen: int) -> BillLine:
         amount_fen=amount_fen,
         explanation="用热量 × 单价",
     )
+
+
+def make_calibration(
+    household: Household, asked_by: Staff, at: datetime = NOON, state: str = "proposed"
+) -> Calibration:
+    """B and gamma found for one flat, waiting for a second person."""
+    flat = {
+        "household_id": household.id,
+        "unit_no": household.unit_no,
+        "B": 1.312,
+        "gamma": 0.6,
+        "gamma25": 41.2,
+        "b_error": 0.01,
+        "residual": 0.02,
+        "spread": 0.2,
+        "blocks": 15,
+        "B_before": None,
+        "gamma25_before": None,
+    }
+    report = {"kappa_w_per_m2k": 1.4, "block_days": 2, "flats": [flat], "refused": []}
+    return _keep(
+        Calibration(
+            building_id=household.building_id,
+            window_from=business_day(at) - timedelta(days=30),
+            window_to=business_day(at),
+            state=state,
+            report=report,
+            asked_by=asked_by.id,
+            asked_at=at,
+        )
+    )
+
+
+def make_allocation(
+    household: Household, operator: Staff, at: datetime
+) -> tuple[AllocationRule, Settlement, Calibration]:
+    """The building shared by area, a settlement of it begun, and a calibration that waits."""
+    rule = _keep(
+        AllocationRule(
+            building_id=household.building_id,
+            effective_from=date(2026, 1, 1),
+            method="area",
+            options={},
+        )
+    )
+    end = business_day(at) - timedelta(days=1)
+    settlement = settling.start(
+        None, end - timedelta(days=2), end, people.Principal("staff", operator.id), at
+    )
+    return rule, _keep(settlement), make_calibration(household, operator, at)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from backend.allocation import inputs
 from backend.allocation.methods import METHODS
 from backend.allocation.models import AllocationRule, AllocationRun
+from backend.archive.models import Building
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.base.exact import exact
@@ -77,6 +78,17 @@ def _after(day: date) -> int:
     return day.toordinal() + 1
 
 
+def versions(building_id: int) -> Sequence[AllocationRule]:
+    """Every version of a building's rule, the earliest first; Problem not_found."""
+    if db.session.get(Building, building_id) is None:
+        raise Problem("not_found")
+    return db.session.scalars(
+        sa.select(AllocationRule)
+        .where(AllocationRule.building_id == building_id)
+        .order_by(AllocationRule.effective_from)
+    ).all()
+
+
 def set_rule(
     building_id: int,
     effective_from: date,
@@ -96,6 +108,8 @@ def set_rule(
     if effective_to is not None and effective_to <= effective_from:
         raise Problem("range_reversed", field="effective_to")
     end = effective_to or date.max
+    if db.session.get(Building, building_id) is None:
+        raise Problem("not_found")
     one_at_a_time(building_id)
     other = db.session.scalars(
         sa.select(AllocationRule)
@@ -213,6 +227,8 @@ _READ: Mapping[str, Callable[[object], Any]] = {
 def rules_of(options: Mapping[str, Any]) -> inputs.Rules:
     """The rules around a method as a version's options say; Problem rule_invalid."""
     said = options.get("rules", {})
+    if not isinstance(said, dict):
+        raise Problem("rule_invalid", field="rules")
     try:
         return inputs.Rules(**{name: _READ[name](value) for name, value in said.items()})
     except (KeyError, TypeError, ValueError, AssertionError, ZeroDivisionError) as error:

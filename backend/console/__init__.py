@@ -24,11 +24,13 @@ from backend.console import (
     billing,
     bus_jobs,
     buses,
+    calibrations,
     finance,
     imports,
     reading,
     runs,
     sessions,
+    settlements,
     show,
     supplies,
 )
@@ -46,12 +48,19 @@ NAVIGATION = (
     ("console.finance_day", "日结", frozenset({"finance", "manager"})),
     ("console.tariffs", "价格方案", frozenset({"finance", "manager"})),
     ("console.requests", "待核准", frozenset({"finance", "manager"})),
+    ("console.settlements", "结算", frozenset({"finance", "operator", "manager"})),
+    ("console.calibrations", "参数辨识", frozenset({"operator", "manager"})),
     ("console.reading_success", "抄表成功率", frozenset({"operator", "manager"})),
     ("console.runs", "抄表任务", frozenset({"operator", "manager"})),
     ("console.buses", "采集总线", frozenset({"operator", "manager"})),
     ("console.bus_jobs", "总线任务", frozenset({"operator", "manager"})),
     ("console.refused", "拒收报文", frozenset({"operator", "manager"})),
     ("console.import_readings", "导入读数", frozenset({"operator"})),
+)
+
+PAGES = (
+    *(sessions, finance, billing, settlements, calibrations),
+    *(reading, runs, supplies, imports, buses, bus_jobs),
 )
 
 # Besides the account's own lock: passwords tried for many accounts from one address.
@@ -123,7 +132,7 @@ def _blueprint() -> Blueprint:
     blueprint.register_error_handler(HTTPException, _http)
     blueprint.register_error_handler(OperationalError, _outage)
     blueprint.register_error_handler(Exception, _unexpected)
-    for module in (sessions, finance, billing, reading, runs, supplies, imports, buses, bus_jobs):
+    for module in PAGES:
         module.register(blueprint)
     blueprint.add_url_rule("/", "home", _home)
     blueprint.add_url_rule("/<path:rest>", "nowhere", _nowhere)

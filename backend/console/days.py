@@ -8,7 +8,7 @@ from flask import request
 
 from backend.base.errors import Problem
 
-EARLIEST = date(2000, 1, 1)
+EARLIEST, LATEST = date(2000, 1, 1), date(2099, 12, 31)
 
 
 def parse_day(text: str, latest: date) -> date:

@@ -35,6 +35,7 @@ MONEY = (401, 403, 403, 403, 200, 403, 200)
 MONEY_PAGE = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 200, 403, 200)
 MONEY_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, STOPPED, 403, STOPPED)
 DISPATCH_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, STOPPED, STOPPED)
+SETTLEMENT_PAGE = (*(SIGN_IN,) * 3, 403, 200, 200, 200)
 OPERATOR_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, STOPPED, 403)
 
 I = "<int(max=9223372036854775807):"  # noqa: E741
@@ -101,6 +102,19 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", f"/api/v1/staff/bus-jobs/{I}job_id>/adopt"): (401, *(403,) * 4, 404, 403),
     ("POST", f"/api/v1/staff/bus-jobs/{I}job_id>/cancel"): (401, *(403,) * 4, 200, 403),
     ("GET", "/api/v1/staff/refused-frames"): DISPATCH,
+    ("GET", f"/api/v1/staff/buildings/{I}building_id>/allocation-rules"): DISPATCH,
+    # The building has a rule until further notice; it is ended after that.
+    ("POST", f"/api/v1/staff/buildings/{I}building_id>/allocation-rules"): (401, *(403,) * 5, 409),
+    ("POST", f"/api/v1/staff/allocation-rules/{I}rule_id>/end"): (401, *(403,) * 5, 200),
+    ("POST", "/api/v1/staff/settlements"): (401, *(403,) * 4, 201, 201),
+    ("GET", f"/api/v1/staff/settlements/{I}settlement_id>"): (401, *(403,) * 3, 200, 200, 200),
+    ("POST", f"/api/v1/staff/settlements/{I}settlement_id>/cancel"): (401, *(403,) * 4, 200, 409),
+    ("POST", f"/api/v1/staff/settlements/{I}settlement_id>/resume"): (401, *(403,) * 4, 200, 409),
+    # One waits already; the manager lets it be used, and then it is decided.
+    ("POST", "/api/v1/staff/calibrations"): (401, *(403,) * 4, 409, 403),
+    ("GET", f"/api/v1/staff/calibrations/{I}calibration_id>"): DISPATCH,
+    ("POST", f"/api/v1/staff/calibrations/{I}calibration_id>/approve"): (401, *(403,) * 5, 200),
+    ("POST", f"/api/v1/staff/calibrations/{I}calibration_id>/reject"): (401, *(403,) * 4, 409, 409),
     ("POST", "/webhooks/wechatpay"): (400,) * 7,  # nobody signed it
     ("GET", "/console/"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 302, 302, 302),
     ("GET", "/console/<path:rest>"): (SIGN_IN, SIGN_IN, SIGN_IN, 404, 404, 404, 404),
@@ -123,6 +137,21 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", f"/console/tariffs/{I}tariff_id>/drop"): MONEY_FORM,
     ("GET", "/console/requests"): MONEY_PAGE,
     ("POST", f"/console/requests/{I}request_id>/decide"): MONEY_FORM,
+    ("GET", "/console/settlements"): SETTLEMENT_PAGE,
+    ("POST", "/console/settlements"): DISPATCH_FORM,
+    ("GET", f"/console/settlements/{I}settlement_id>"): SETTLEMENT_PAGE,
+    ("GET", f"/console/settlements/{I}settlement_id>/live"): SETTLEMENT_PAGE,
+    ("POST", f"/console/settlements/{I}settlement_id>/cancel"): DISPATCH_FORM,
+    ("POST", f"/console/settlements/{I}settlement_id>/resume"): DISPATCH_FORM,
+    ("GET", "/console/calibrations"): DISPATCH_PAGE,
+    ("POST", "/console/calibrations"): OPERATOR_FORM,
+    ("GET", f"/console/calibrations/{I}calibration_id>"): DISPATCH_PAGE,
+    ("POST", f"/console/calibrations/{I}calibration_id>/approve"): (
+        *(SIGN_IN,) * 3,
+        *(403,) * 3,
+        STOPPED,
+    ),
+    ("POST", f"/console/calibrations/{I}calibration_id>/reject"): DISPATCH_FORM,
     ("GET", "/console/reading"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 200, 200),
     ("GET", "/console/reading/live"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 200, 200),
     ("GET", "/console/runs"): DISPATCH_PAGE,
@@ -185,7 +214,14 @@ def town(merchant):
     neighbour = builders.make_household(owner.building, "909")
     request = requests.ask_credit(neighbour.id, "heat", 100, "更正", clerk, builders.NOON)
     db.session.commit()
+    rule, settlement, calibration = builders.make_allocation(
+        owner.household, people["operator"], builders.NOON
+    )
     names = {
+        "building_id": owner.building.id,
+        "rule_id": rule.id,
+        "settlement_id": settlement.id,
+        "calibration_id": calibration.id,
         "tariff_id": price.id,
         "request_id": request.id,
         "bus_id": meter.bus_id,
@@ -249,6 +285,20 @@ def body_of(town, path):
         f"/api/v1/staff/buses/{town.names['bus_id']}/search": {
             "protocol": "cjt188",
             "how": "wildcard",
+        },
+        f"/api/v1/staff/buildings/{town.meter.building_id}/allocation-rules": {
+            "method": "area",
+            "effective_from": "2027-01-01",
+        },
+        f"/api/v1/staff/allocation-rules/{town.names['rule_id']}/end": {"day": "2027-05-01"},
+        "/api/v1/staff/settlements": {"period_from": "2026-11-01", "period_to": "2026-11-15"},
+        "/api/v1/staff/calibrations": {
+            "building_id": town.meter.building_id,
+            "window_from": "2026-10-21",
+            "window_to": "2026-11-20",
+        },
+        f"/api/v1/staff/calibrations/{town.names['calibration_id']}/approve": {
+            "effective_from": "2026-11-20"
         },
         f"/api/v1/staff/buses/{town.names['bus_id']}/clock": {"action": "read"},
         f"/api/v1/staff/buses/{town.names['bus_id']}/setup": {"action": "read_back"},
