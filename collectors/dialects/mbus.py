@@ -36,7 +36,6 @@ from collectors.frames.dlt645_message import Credentials
 from collectors.frames.mbus_encode import (
     BAUD_RATES,
     BROADCAST,
-    BROADCAST_REPLY,
     CI_RESET,
     CI_SELECT,
     CI_SEND,
@@ -214,9 +213,7 @@ class MbusDialect:
     def _is_ours(self, message: mbus.Message) -> bool:
         """By primary address; a selected meter answers under its own, and is known by its id."""
         if not self.is_secondary:
-            return self.primary == BROADCAST_REPLY or (
-                getattr(message, "address", None) == self.primary
-            )
+            return getattr(message, "address", None) == self.primary
         if isinstance(message, mbus.ApplicationError):
             return True
         return is_id(getattr(message, "id", None) or "", self.secondary[:8])

@@ -13,6 +13,7 @@ from collectors.simulator.faults import FaultPlan
 from collectors.simulator.meters import Answer, Source, earlier_month, month_start
 from collectors.simulator.times import LOCAL
 
+HEAT_MEDIUM, WATER_MEDIUM = 0x04, 0x07
 UNKNOWN_CI: Final = 1  # application error of EN 13757-3 §10
 _BAUDS: Final = {ci: baud for baud, ci in mb.BAUD_RATES.items()}
 _PAST_A_TELEGRAM: Final = 8  # stored values one telegram has room for
@@ -32,7 +33,7 @@ class MbusMeter:
     id: str = "00000001"
     manufacturer: str = "NUA"
     version: int = 1
-    medium: int = 0x04  # heat, outlet
+    medium: int = HEAT_MEDIUM
     faults: FaultPlan = field(default_factory=FaultPlan)
     has_fcb: bool = True  # False: always begins with its first telegram
     is_selected: bool = False
@@ -227,13 +228,13 @@ class MbusFixedMeter(MbusMeter):
     """An old water or heat meter that answers in the fixed structure (CI 73): its register in
     litres or kWh, and what it was at the last due date. The source gives volume_l or energy_wh."""
 
-    medium: int = 0x07  # water
+    medium: int = WATER_MEDIUM
     is_binary: bool = False
 
     def _telegram(self, number: int, address: int, identity: str, now: datetime) -> bytes:
         # Codes of EN 1434-3: 29H counts litres, 05H kWh, 3EH "the same, but historic".
         unit, register, divide = (
-            (0x29, "volume_l", 1) if self.medium == 0x07 else (0x05, "energy_wh", 1_000)
+            (0x29, "volume_l", 1) if self.medium == WATER_MEDIUM else (0x05, "energy_wh", 1_000)
         )
         counters = tuple(
             (code, self.source(moment)[register] // divide % 10**8)

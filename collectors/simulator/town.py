@@ -20,13 +20,14 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from collectors import register_maps
 from collectors.frames.cjt188_profiles import ROOM_SENSOR_TYPE
 from collectors.simulator.bus import SimulatedBus
 from collectors.simulator.dlt645_meter import Dlt645Meter
 from collectors.simulator.doors import DOORS, NOWHERE, Outside, Pushing, door_of, platforms
 from collectors.simulator.faults import Fault, FaultPlan
 from collectors.simulator.houses import House, build_house
-from collectors.simulator.mbus_meter import MbusHeatMeter
+from collectors.simulator.mbus_meter import HEAT_MEDIUM, WATER_MEDIUM, MbusFixedMeter, MbusHeatMeter
 from collectors.simulator.meters import (
     ELECTRICITY_TYPE,
     GAS_TYPE,
@@ -76,7 +77,11 @@ class BuildingSpec:
 
 @dataclass(frozen=True, slots=True)
 class MeterSpec:
-    """A meter: how a session addresses it, and whose values it shows."""
+    """A meter: how a session addresses it, and whose values it shows.
+
+    model   CJ/T 188: "2018" keeps months as D2xx and days as D3xx. M-Bus: "fixed" answers in the
+            fixed structure. Modbus: its register map
+    """
 
     protocol: str
     address: str
@@ -86,6 +91,7 @@ class MeterSpec:
     meter_id: str = ""  # M-Bus: the eight digits printed on the meter
     device: str = ""  # what a platform knows it by, such as its IMEI
     point: int = 0  # what a concentrator knows it by
+    model: str = ""
     faults: tuple[str | None, ...] = ()
     faults_for_ever: bool = False
 
@@ -325,11 +331,27 @@ def _is_made(spec: MeterSpec) -> bool:
 
 def _mbus(spec: MeterSpec, source: Source) -> Meter:
     number = spec.meter_id or "00000001"
+    if _model(spec, "fixed") or spec.kind == "water":
+        medium = _MEDIA.get(spec.kind, HEAT_MEDIUM)
+        return MbusFixedMeter(spec.address, source, id=number, medium=medium)
     return MbusHeatMeter(spec.address, source, id=number, months=12, days=31)
 
 
+def _heat(spec: MeterSpec, source: Source) -> Meter:
+    return CjtHeatMeter(spec.address, source, is_2018=_model(spec, "2018"))
+
+
 def _utility(spec: MeterSpec, source: Source) -> Meter:
-    return CjtUtilityMeter(spec.kind, spec.address, source)
+    is_2018 = _model(spec, "2018")
+    days = 31 if is_2018 and spec.kind in ("water", "gas") else 0
+    return CjtUtilityMeter(spec.kind, spec.address, source, is_2018=is_2018, days=days)
+
+
+def _model(spec: MeterSpec, other: str) -> bool:
+    """Whether it is the other model of its protocol. Raises ValueError for one there is not."""
+    if spec.model not in ("", other):
+        raise ValueError(f"no {spec.protocol} meter is of the model {spec.model!r}")
+    return spec.model == other
 
 
 def _dlt645(spec: MeterSpec, source: Source) -> Meter:
@@ -337,19 +359,21 @@ def _dlt645(spec: MeterSpec, source: Source) -> Meter:
 
 
 def _modbus(spec: MeterSpec, source: Source) -> Meter:
-    return ModbusMeter(spec.address, source, is_tcp=spec.protocol == "modbus_tcp")
+    map_name = register_maps.shipped(spec.model or "heat").name
+    return ModbusMeter(spec.address, source, map_name, is_tcp=spec.protocol == "modbus_tcp")
 
 
+_MEDIA: Final = {"water": WATER_MEDIUM}
 # protocol -> kind -> the meter
 _MAKERS: Final[Mapping[str, Mapping[str, Callable[[MeterSpec, Source], Meter]]]] = {
     "cjt188": {
-        "heat": lambda spec, source: CjtHeatMeter(spec.address, source),
+        "heat": _heat,
         "room": lambda spec, source: CjtRoomSensor(spec.address, source),
         "water": _utility,
         "gas": _utility,
         "electricity": _utility,
     },
-    "mbus": {"building": _mbus, "heat": _mbus},
+    "mbus": {"building": _mbus, "heat": _mbus, "water": _mbus},
     "modbus": {"building": _modbus, "heat": _modbus},
     "modbus_tcp": {"building": _modbus, "heat": _modbus},
     "dlt645_2007": {"electricity": _dlt645},

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import pytest
 
+from collectors.dialects import Freeze
 from collectors.frames import cjt188
 from collectors.links import TcpLink
 from collectors.session import Read, Session, Target
@@ -32,6 +33,7 @@ from collectors.simulator.utility import UtilityModel
 
 PAPER = paper18()
 HOUR, STEP = timedelta(hours=1), timedelta(seconds=600)
+JANUARY_3 = Freeze("day", date(2025, 1, 3))
 
 
 async def read_bus(town, spec):
@@ -192,7 +194,7 @@ class TestTown:
             (MeterSpec("cjt188", "1" * 14, "heat", "Z", "101"), "no such"),
             (MeterSpec("cjt188", "1" * 14, "heat", "B", "999"), "no flat '999'"),
             (MeterSpec("cjt188", "1" * 14, "steam", "B", "101"), "no 'steam' meter speaks"),
-            (MeterSpec("mbus", "1", "water", "B", "101"), "no 'water' meter speaks 'mbus'"),
+            (MeterSpec("mbus", "1", "gas", "B", "101"), "no 'gas' meter speaks 'mbus'"),
         ],
     )
     def test_a_meter_that_can_not_be_is_refused(self, meter, said):
@@ -284,3 +286,57 @@ class TestCommand:
         out, _ = (process := self.run("--dump", "--base-port", "0")).communicate(timeout=20)
         assert process.returncode == 0
         assert Town.from_dict(json.loads(out)) == demo_town(0)
+
+
+class TestModels:
+    """A description says which model of a protocol's meters stands where."""
+
+    def town(self, *meters):
+        return Town(
+            (BuildingSpec("B", flats=(FlatSpec("101", 88.5),), start="2024-10-20"),),
+            tuple(BusSpec(str(n), 0, (meter,)) for n, meter in enumerate(meters)),
+        )
+
+    async def read(self, meter, target):
+        async with SimulatedTown(self.town(meter)) as town:
+            town.set_time(datetime(2025, 1, 5, 3, tzinfo=UTC))
+            bus = town.buses["0"]
+            session = Session(TcpLink(bus.host, bus.port), clock=town.clock)
+            outcome = await session.read(target)
+            await session.close()
+        return outcome
+
+    @pytest.mark.parametrize(
+        ("meter", "target"),
+        [
+            (
+                MeterSpec("cjt188", "10010200000101", "water", "B", "101", model="2018"),
+                Target("cjt188", "10010200000101", 0x10, "2018", freeze=JANUARY_3),
+            ),
+            (MeterSpec("mbus", "1", "building", "B", model="fixed"), Target("mbus", "1")),
+            (MeterSpec("mbus", "1", "water", "B", "101"), Target("mbus", "1")),
+            (
+                MeterSpec("mbus", "1", "heat", "B", "101"),
+                Target("mbus", "1", freeze=JANUARY_3),
+            ),
+            (
+                MeterSpec("dlt645_2007", "000000000101", "electricity", "B", "101"),
+                Target("dlt645_2007", "000000000101", freeze=JANUARY_3),
+            ),
+            (
+                MeterSpec("modbus", "1", "heat", "B", "101", model="tuf-2000"),
+                Target("modbus", "1", profile="tuf-2000"),
+            ),
+        ],
+    )
+    async def test_it_is_read_as_what_it_is(self, meter, target):
+        outcome = await self.read(meter, target)
+        assert isinstance(outcome, Read)
+        assert outcome.values.keys() & {"energy_wh", "volume_l"}
+        assert (outcome.frozen_at is None) == (target.freeze is None)
+
+    @pytest.mark.parametrize("protocol", ["cjt188", "mbus", "modbus"])
+    def test_a_model_there_is_not_is_refused(self, protocol):
+        meter = MeterSpec(protocol, "1", "heat", "B", "101", model="none")
+        with pytest.raises(ValueError, match="none"):
+            SimulatedTown(self.town(meter)).meter("1")
