@@ -157,6 +157,33 @@ SETTINGS: tuple[Setting, ...] = (
         "(platform certificates are fetched by themselves)",
         production=True,
     ),
+    S("NUAN_ALIPAY_APP_ID", str, "", "Alipay app id; empty: no Alipay"),
+    S("NUAN_ALIPAY_SELLER_ID", str, "", "the merchant's PID (2088…)"),
+    S("NUAN_ALIPAY_PRIVATE_KEY_FILE", str, "", "the app's private key, PEM or bare base64"),
+    S("NUAN_ALIPAY_PUBLIC_KEY_FILE", str, "", "Alipay's public key, PEM or bare base64"),
+    S(
+        "NUAN_ALIPAY_GATEWAY_URL",
+        str,
+        "https://openapi.alipay.com/gateway.do",
+        "Alipay's gateway",
+    ),
+    S("NUAN_UNIONPAY_MER_ID", str, "", "UnionPay merchant number, 15 digits; empty: no UnionPay"),
+    S(
+        "NUAN_UNIONPAY_SIGN_FILE",
+        str,
+        "",
+        "the merchant's certificate with key, .pfx or PEM",
+    ),
+    S("NUAN_UNIONPAY_SIGN_PASSWORD", str, "", "what the .pfx opens with", secret=True),
+    S("NUAN_UNIONPAY_ROOT_FILE", str, "", "UnionPay's root certificate, PEM"),
+    S("NUAN_UNIONPAY_MIDDLE_FILE", str, "", "the certificate below it, PEM"),
+    S("NUAN_UNIONPAY_API_URL", str, "https://gateway.95516.com", "UnionPay's gateway"),
+    S(
+        "NUAN_UNIONPAY_FILE_URL",
+        str,
+        "https://filedownload.95516.com/",
+        "where UnionPay's statements are fetched",
+    ),
     S("NUAN_READ_INTERVAL_S", int, 10, "seconds between live readings of the demo's buses"),
     S("NUAN_BUS_TIMEOUT_S", int, 3, "seconds a meter is given to answer"),
     S(
@@ -341,11 +368,21 @@ def _check(settings: Settings) -> None:
         _check_production(settings)
 
 
+_MUST_BE_HTTPS = (
+    "wechat_api_url",
+    "wxpay_api_url",
+    "alipay_gateway_url",
+    "unionpay_api_url",
+    "unionpay_file_url",
+    "public_url",
+)
+
+
 def _check_production(settings: Settings) -> None:
     missing = [s.env for s in SETTINGS if s.production and not settings.values[s.field]]
     if missing:
         raise SettingError(f"set {', '.join(missing)} (NUAN_ENV=production; see docs/settings.md)")
-    for name in ("wechat_api_url", "wxpay_api_url", "public_url"):
+    for name in _MUST_BE_HTTPS:
         if urlsplit(settings.values[name]).scheme != "https":
             raise SettingError(f"NUAN_{name.upper()} must be https in production, not a sandbox")
     if settings.wechat_bridge_url:

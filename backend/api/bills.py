@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from apiflask import APIBlueprint
-from flask import Response
+from flask import Response, request
 from sqlalchemy.orm import selectinload
 
 from backend.api import answers, shapes
@@ -105,11 +105,10 @@ def order(out_trade_no: str) -> dict[str, Any]:
 def create_order(header: dict[str, Any], wanted: dict[str, Any]) -> Response:
     """Order some bills to be paid; the same Idempotency-Key and body are answered once."""
     who = principal()
+    door = cashier.Door(wanted["channel"], cashier.PayWay(wanted["way"]), request.remote_addr or "")
 
     def create() -> dict[str, Any]:
-        order, client_pay = cashier.create_order(
-            who.id, wanted["bill_ids"], wanted["channel"], answers.now()
-        )
+        order, client_pay = cashier.create_order(who.id, wanted["bill_ids"], door, answers.now())
         db.session.commit()
         return {"order": shapes.order(order), "client_pay": dict(client_pay)}
 

@@ -127,7 +127,13 @@ class OrderIn(Schema):
         metadata={"description": "of one household"},
     )
     channel = Text(1, 32, load_default="wechat")
-    trade = Text(1, 16, load_default="jsapi", validate=[one_of("jsapi")])
+    way = Text(
+        1,
+        16,
+        load_default="mini",
+        validate=[one_of("mini", "official", "qr", "wap")],
+        metadata={"description": "mini-program, official account, code to scan, phone browser"},
+    )
 
 
 class IdempotencyHeader(Schema):
@@ -160,7 +166,11 @@ class OrderState(OrderOut):
 
 
 class ClientPayOut(Schema):
-    """Handed to wx.requestPayment or WeixinJSBridge as it is."""
+    """What the payer's client needs; which fields there are depends on channel and way.
+
+    wechat mini, official: what wx.requestPayment or WeixinJSBridge takes.  alipay mini: tradeNO.
+    qr: code_url.  wap: url to go to, for unionpay with a form (JSON) to post there.
+    """
 
     appId = text()
     timeStamp = text()
@@ -168,6 +178,10 @@ class ClientPayOut(Schema):
     package = text()
     signType = text()
     paySign = text()
+    tradeNO = text()
+    code_url = text()
+    url = text()
+    form = text()
 
 
 class OrderCreated(Schema):

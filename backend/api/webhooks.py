@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apiflask import APIBlueprint
-from flask import request
+from flask import Response, request
 
 from backend.api import answers
 from backend.base.errors import Problem
@@ -20,13 +20,34 @@ MAX_NOTICE_BYTES = 64 * 1024
 @bp.output({}, status_code=204)
 @bp.doc(responses=[400, 413])
 @allow("anyone")
-def wechatpay() -> str:
+def wechatpay() -> Response:
     """A WeChat Pay v3 notice; its own signature over the raw bytes is what lets it in."""
+    return _take("wechat")
+
+
+@bp.post("/alipay")
+@bp.doc(responses=[400, 413])
+@allow("anyone")
+def alipay() -> Response:
+    """An Alipay notice, a form signed over its decoded values; answered with the word success."""
+    return _take("alipay")
+
+
+@bp.post("/unionpay")
+@bp.doc(responses=[400, 413])
+@allow("anyone")
+def unionpay() -> Response:
+    """A UnionPay notice, a form signed by UnionPay's certificate; the order is asked about."""
+    return _take("unionpay")
+
+
+def _take(channel: str) -> Response:
     request.max_content_length = MAX_NOTICE_BYTES
     if (request.content_length or 0) > MAX_NOTICE_BYTES:
         raise Problem("too_large")
     body = request.get_data(cache=False)
-    notice = cashier.receive_notice("wechat", dict(request.headers), body, answers.now())
+    notice = cashier.receive_notice(channel, dict(request.headers), body, answers.now())
     if not cashier.acknowledged(notice):
         raise Problem("notice_rejected")
-    return ""
+    reply = cashier.taken(channel)
+    return Response(reply.body, reply.status, content_type=reply.content_type)

@@ -38,6 +38,7 @@ CATALOG: dict[str, tuple[int, str]] = {
     "order_open": (409, "该账单有一笔支付正在进行，请先完成或稍后再试。"),
     "order_ended": (409, "这笔订单已结束，请重新发起支付。"),
     "channel_unknown": (422, "不支持这种支付方式。"),
+    "way_unknown": (422, "这种支付方式不能在这里使用，请换一种。"),
     "channel_unavailable": (502, "支付渠道暂时无法连接，未扣款，请稍后再试。"),
     "notice_rejected": (400, "通知未通过验证。"),
     "register_decreased": (422, "读数比上次小，请核对；确认无误请写明原因后再次提交。"),

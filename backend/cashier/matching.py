@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from backend.base.clock import day_bounds
 from backend.base.db import db
 from backend.cashier.books import PAYMENT, REFUND
+from backend.cashier.channels import day_ends_early
 from backend.cashier.rules import MAX_FEE_RATE
 from backend.ledger import chart
 
@@ -48,7 +49,8 @@ class Sums:
 
 # What the ledger cleared on any day, by business key.
 _CLEARED = """
-cleared AS (SELECT e.business_key, e.kind, e.day, e.detail, p.amount_fen
+cleared AS (SELECT e.business_key, e.kind, e.detail, p.amount_fen,
+                   (e.at AT TIME ZONE 'Asia/Shanghai' + :early)::date AS day
             FROM entry e JOIN posting p ON p.entry_id = e.id
             WHERE p.account_id = (SELECT id FROM account WHERE code = :clearing)
               AND e.kind IN ('payment', 'refund')),
@@ -121,7 +123,8 @@ FULL JOIN (SELECT o.out_trade_no AS number, -sum(p.amount_fen) AS kept
       JOIN entry e ON e.detail->>'out_trade_no' = o.out_trade_no AND e.kind = 'payment'
       JOIN posting p ON p.entry_id = e.id
       WHERE p.account_id = (SELECT id FROM account WHERE code = :suspense)
-        AND e.day = :day AND o.state = 'paid' AND NOT EXISTS (
+        AND e.day BETWEEN :day - 1 AND :day AND e.at >= :start AND e.at < :end
+        AND o.channel = :channel AND o.state = 'paid' AND NOT EXISTS (
           SELECT 1 FROM refund r WHERE r.order_id = o.id
             AND r.state IN ('created', 'processing', 'done'))
       GROUP BY o.out_trade_no) b ON b.number = a.number
@@ -130,7 +133,8 @@ FULL JOIN (SELECT o.out_trade_no AS number, -sum(p.amount_fen) AS kept
 _SUMS = """
 SELECT
   (SELECT coalesce(sum(p.amount_fen), 0) FROM entry e JOIN posting p ON p.entry_id = e.id
-   WHERE e.day = :day AND e.kind IN ('payment', 'refund')
+   WHERE e.day BETWEEN :day - 1 AND :day AND e.at >= :start AND e.at < :end
+     AND e.kind IN ('payment', 'refund')
      AND p.account_id = (SELECT id FROM account WHERE code = :clearing)),
   (SELECT coalesce(sum(CASE kind WHEN 'payment' THEN amount_fen ELSE -amount_fen END), 0)
    FROM statement_line WHERE statement_id = :statement),
@@ -181,10 +185,12 @@ def lost(channel: str, day: date, statement_id: int) -> list[tuple[str, str, str
 
 
 def _run(query: str, channel: str, day: date, statement_id: int) -> list[Any]:
-    start, end = day_bounds(day)
+    early = day_ends_early(channel)
+    start, end = (moment - early for moment in day_bounds(day))
     values = {
         "channel": channel,
         "day": day,
+        "early": early,
         "statement": statement_id,
         "clearing": chart.clearing(channel).code,
         "suspense": chart.suspense(channel).code,

@@ -22,6 +22,7 @@ class PaymentOrder(Base):
     id: Mapped[BigId]
     out_trade_no: Mapped[str] = mapped_column(unique=True)
     channel: Mapped[str]
+    way: Mapped[str] = mapped_column(server_default="mini")  # payments.channel.PayWay
     household_id: Mapped[int] = ref("household")
     resident_id: Mapped[int | None] = ref("resident", nullable=True)
     amount_fen: Mapped[Fen]

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.cashier import books, matching, refunds, rules
-from backend.cashier.channels import CHANNELS, channel_for
+from backend.cashier.channels import channel_for, set_up
 from backend.cashier.confirm import confirm
 from backend.cashier.matching import Difference, Sums
 from backend.cashier.models import Break, FinanceDay, PaymentOrder, Reconciliation, Refund
@@ -56,7 +56,8 @@ def close_day(day: date, staff_id: int | None, reason: str | None, now: datetime
     """
     if not rules.day_is_over(day, now):
         raise Problem("day_not_over")
-    for channel in CHANNELS:
+    channels = set_up()
+    for channel in channels:
         if kept_statement(channel, day) is None:
             fetch_statement(channel, day, now)
         reconcile(channel, day, now)
@@ -66,7 +67,7 @@ def close_day(day: date, staff_id: int | None, reason: str | None, now: datetime
     if closed is not None:
         return closed
     # Once more under the lock: nothing can be posted into the day from here on.
-    found = [_examine(channel, day, _statement_id(channel, day), now) for channel in CHANNELS]
+    found = [_examine(channel, day, _statement_id(channel, day), now) for channel in channels]
     open_breaks = _open_breaks([row.id for row in found])
     unequal = [row for row in found if row.state != "agreed"]
     if (open_breaks or _unexplained(unequal)) and not (reason and staff_id):
@@ -96,7 +97,7 @@ def day_summary(day: date) -> dict[str, Any]:
         "closed_at": closed.closed_at if closed else None,
         "closed_by": closed.closed_by if closed else None,
         "reason": closed.reason if closed else None,
-        "channels": [_channel_summary(channel, day) for channel in CHANNELS],
+        "channels": [_channel_summary(channel, day) for channel in set_up()],
     }
 
 

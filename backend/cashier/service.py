@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from flask import current_app
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
@@ -31,9 +33,13 @@ from payments.channel import (
     NoticeRejected,
     OrderRequest,
     PaymentChannel,
+    PayWay,
+    Reply,
     TradeState,
     TradeStatus,
 )
+
+__all__ = ["Door", "PayWay", "create_order", "receive_notice", "refresh"]
 
 log = logging.getLogger("nuan.cashier")
 
@@ -41,22 +47,35 @@ MAX_NOTICE_BYTES = 64 * 1024
 _HEADERS_KEPT = ("wechatpay-", "request-id", "content-type")
 # An authentic notice of these kinds says nothing a repetition could change.
 _NO_USE_REPEATING = ("event_unknown",)
+_MONEY_MOVED = (TradeStatus.PAID, TradeStatus.REFUNDED)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Through which door a payer comes: channel, way, and what H5 payments have to know."""
+
+    channel: str = "wechat"
+    way: PayWay = PayWay.MINI
+    client_ip: str = ""
 
 
 def create_order(
-    resident_id: int, bills: Sequence[int], channel: str, now: datetime
+    resident_id: int, bills: Sequence[int], door: Door, now: datetime
 ) -> tuple[PaymentOrder, dict[str, str]]:
     """An order over open bills of one household, and what the client needs to pay it; commits.
 
     Asking again for the same bills gives the same order while it can still be paid.  Problems:
     not_found (also for a stranger's bill), bills_not_together, bill_not_payable, order_open
-    (somebody else of the household is paying), channel_unavailable (nothing was charged).
+    (somebody else of the household is paying), channel_unavailable (nothing was charged),
+    channel_unknown, way_unknown.
     """
-    gateway = channel_for(channel)
-    order = _standing_order(resident_id, bills, channel, now)
+    gateway = channel_for(door.channel)
+    if door.way not in gateway.ways:
+        raise Problem("way_unknown", field="way")
+    order = _standing_order(resident_id, bills, door, now)
     if order is None:
-        order = _insert_order(resident_id, bills, channel, now)
-    return order, _prepay(order, gateway, now)
+        order = _insert_order(resident_id, bills, door, now)
+    return order, _prepay(order, gateway, door, now)
 
 
 def order_by_number(out_trade_no: str) -> PaymentOrder | None:
@@ -143,15 +162,15 @@ def _payable(resident_id: int, bill_ids: Sequence[int]) -> list[sa.Row[Any]]:
 
 
 def _standing_order(
-    resident_id: int, bill_ids: Sequence[int], channel: str, now: datetime
+    resident_id: int, bill_ids: Sequence[int], door: Door, now: datetime
 ) -> PaymentOrder | None:
     """An open order over exactly these bills that can be handed out again; others make room."""
     rows = _payable(resident_id, bill_ids)
     amounts = {row.id: row.open_fen for row in rows}
     standing = None
-    for order in _open_orders(bill_ids, channel):
+    for order in _open_orders(bill_ids, door.channel):
         same = {item.bill_id: item.amount_fen for item in order.items} == amounts
-        mine = order.resident_id == resident_id
+        mine = order.resident_id == resident_id and order.way == door.way
         if same and mine and rules.reusable(order.expires_at, now):
             standing = order
         else:
@@ -178,44 +197,47 @@ def _make_room(order: PaymentOrder, resident_id: int, now: datetime) -> None:
 
 
 def _insert_order(
-    resident_id: int, bill_ids: Sequence[int], channel: str, now: datetime
+    resident_id: int, bill_ids: Sequence[int], door: Door, now: datetime
 ) -> PaymentOrder:
     """Commit a new order and the first question about it; a rival's double tap gets the same."""
     rows = _payable(resident_id, bill_ids)
     order = PaymentOrder(
         out_trade_no=ids.out_trade_no("N", now),
-        channel=channel,
+        channel=door.channel,
+        way=door.way,
         household_id=rows[0].household_id,
         resident_id=resident_id,
         amount_fen=sum(row.open_fen for row in rows),
         created_at=now,
         expires_at=rules.expires_at(now),
-        items=[OrderItem(bill_id=r.id, channel=channel, amount_fen=r.open_fen) for r in rows],
+        items=[OrderItem(bill_id=r.id, channel=door.channel, amount_fen=r.open_fen) for r in rows],
     )
     db.session.add(order)
     try:
         db.session.flush()
     except IntegrityError:
         db.session.rollback()
-        return _rivals(resident_id, bill_ids, channel)
+        return _rivals(resident_id, bill_ids, door)
     at = rules.next_ask(now, order.expires_at, 0)
     tasks.defer("cashier.ask_channel", at=at, out_trade_no=order.out_trade_no, step=0)
     db.session.commit()
     return order
 
 
-def _rivals(resident_id: int, bill_ids: Sequence[int], channel: str) -> PaymentOrder:
+def _rivals(resident_id: int, bill_ids: Sequence[int], door: Door) -> PaymentOrder:
     """The order another request of the same resident made a moment ago; else order_open."""
-    for order in _open_orders(bill_ids, channel):
+    for order in _open_orders(bill_ids, door.channel):
         same = {item.bill_id for item in order.items} == set(bill_ids)
-        if same and order.resident_id == resident_id:
+        if same and (order.resident_id, order.way) == (resident_id, door.way):
             return order
     raise Problem("order_open")
 
 
-def _prepay(order: PaymentOrder, gateway: PaymentChannel, now: datetime) -> dict[str, str]:
+def _prepay(
+    order: PaymentOrder, gateway: PaymentChannel, door: Door, now: datetime
+) -> dict[str, str]:
     """Open the order at the channel (again: under the same number it stays one); commits."""
-    request = _request(order)
+    request = _request(order, door)
     db.session.commit()
     try:
         pay = gateway.create(request)
@@ -226,17 +248,26 @@ def _prepay(order: PaymentOrder, gateway: PaymentChannel, now: datetime) -> dict
     return dict(pay.fields)
 
 
-def _request(order: PaymentOrder) -> OrderRequest:
+def _request(order: PaymentOrder, door: Door) -> OrderRequest:
     utilities = [row.utility for row in _bills([item.bill_id for item in order.items])]
     payer = db.session.get_one(Resident, order.resident_id)
     return OrderRequest(
         out_trade_no=order.out_trade_no,
         amount_fen=order.amount_fen,
         description=rules.description(utilities),
-        payer_id=payer.openid,
+        payer_id=payer.openid if order.channel == "wechat" else "",
         notify_url=notify_url(order.channel),
         expires_at=order.expires_at,
+        way=door.way,
+        return_url=_return_url(order) if door.way is PayWay.WAP else "",
+        client_ip=door.client_ip,
     )
+
+
+def _return_url(order: PaymentOrder) -> str:
+    """The resident's page that asks what became of the order."""
+    base: str = current_app.extensions["nuan_settings"].public_url
+    return f"{base.rstrip('/')}/#/pages/pay-result/index?no={order.out_trade_no}"
 
 
 def _not_opened(order: PaymentOrder, error: ChannelError, now: datetime) -> Problem:
@@ -281,7 +312,7 @@ def _close(order: PaymentOrder, gateway: PaymentChannel, now: datetime) -> None:
 
 
 def _act_on(order: PaymentOrder, trade: TradeState, now: datetime) -> None:
-    if trade.status in (TradeStatus.PAID, TradeStatus.REFUNDED):
+    if trade.status in _MONEY_MOVED:
         confirm(order.channel, trade, now)
         db.session.commit()
     elif trade.status in (TradeStatus.CLOSED, TradeStatus.FAILED):
@@ -323,7 +354,7 @@ def receive_notice(
     raw = _store(RawNotice(channel=channel, received_at=now, headers=_kept(headers), body=body))
     try:
         notice = gateway.parse_notice(headers, body, now)
-        raw.outcome, raw.out_trade_no = _process(channel, notice, now)
+        raw.outcome, raw.out_trade_no = _process(gateway, notice, now)
     except NoticeRejected as rejected:
         raw.outcome, raw.detail = "rejected", rejected.code
         log.warning("notice rejected", extra={"code": rejected.code, "notice": raw.id})
@@ -356,11 +387,43 @@ def acknowledged(notice: RawNotice) -> bool:
     return notice.outcome != "rejected" or notice.detail in _NO_USE_REPEATING
 
 
-def _process(channel: str, notice: Notice, now: datetime) -> tuple[str, str]:
-    if notice.trade is not None:
-        return confirm(channel, notice.trade, now), notice.trade.out_trade_no
-    assert notice.refund is not None
-    return refunds.settle(channel, notice.refund, now), notice.refund.out_trade_no
+def taken(channel: str) -> Reply:
+    """What the channel wants to hear once its notice has been taken."""
+    return channel_for(channel).taken
+
+
+def _process(gateway: PaymentChannel, notice: Notice, now: datetime) -> tuple[str, str]:
+    if notice.refund is not None:
+        outcome = refunds.settle(gateway.name, notice.refund, now)
+        return outcome, notice.refund.out_trade_no or notice.refund.out_refund_no
+    assert notice.trade is not None
+    number = notice.trade.out_trade_no
+    if notice.trade.status not in _MONEY_MOVED:
+        _ask_soon(number, now)
+        return "not_paid", number
+    if gateway.confirms_by_asking:
+        return _confirm_by_asking(gateway, number, now), number
+    return confirm(gateway.name, notice.trade, now), number
+
+
+def _confirm_by_asking(gateway: PaymentChannel, number: str, now: datetime) -> str:
+    """A notice that is only a reason to ask; where no answer comes, it is asked again soon."""
+    db.session.commit()
+    try:
+        trade = gateway.query(number)
+    except ChannelError as error:
+        log.warning("channel gave no word", extra={"order": number, "why": str(error)})
+        _ask_soon(number, now)
+        return "ask_later"
+    if trade.status in _MONEY_MOVED:
+        return confirm(gateway.name, trade, now)
+    _ask_soon(number, now)
+    return "ask_later"
+
+
+def _ask_soon(number: str, now: datetime) -> None:
+    """Enqueue one more question about an order, out of its turn; by then it is committed."""
+    tasks.defer("cashier.ask_channel", once=f"ask:{number}", out_trade_no=number, step=0)
 
 
 def _note_failure(notice_id: int, error: Exception) -> None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.cashier import rules
-from backend.cashier.channels import channel_for, parse_statement
+from backend.cashier.channels import channel_for, fingerprint, parse_statement
 from backend.cashier.models import Statement
 from backend.people.service import audit
 from payments.channel import ChannelError
@@ -38,7 +38,8 @@ def fetch_statement(channel: str, day: date, now: datetime) -> Statement:
     if not rules.day_is_over(day, now):
         raise Problem("statement_not_ready")
     data = _download(channel, day, now)
-    sha1 = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    same = fingerprint(channel, data)
+    sha1 = hashlib.sha1(same, usedforsecurity=False).hexdigest()
     _one_at_a_time(channel, day)
     kept = kept_statement(channel, day)
     if kept is None:
@@ -76,7 +77,7 @@ def _one_at_a_time(channel: str, day: date) -> None:
 
 
 def _keep(channel: str, day: date, data: bytes, sha1: str, now: datetime) -> Statement:
-    rows = _parse(channel, data)
+    rows = _parse(channel, data, day)
     made = Statement(channel=channel, day=day, fetched_at=now, sha1=sha1, file=data, rows=len(rows))
     db.session.add(made)
     db.session.flush()
@@ -86,11 +87,11 @@ def _keep(channel: str, day: date, data: bytes, sha1: str, now: datetime) -> Sta
     return made
 
 
-def _parse(channel: str, data: bytes) -> list[StatementRow]:
+def _parse(channel: str, data: bytes, day: date) -> list[StatementRow]:
     if not data:
         return []
     try:
-        return parse_statement(channel, data).rows
+        return parse_statement(channel, data, day).rows
     except StatementError as error:
         shown = [f"第 {p.line} 行 {p.code}: {p.reason}" for p in error.problems[:5]]
         detail = f"对账单内容有误，未入库（{len(error.problems)} 处）：" + "；".join(shown)

@@ -11,7 +11,7 @@ from backend.base import tasks
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.cashier import reconcile, refunds, rules, service
-from backend.cashier.channels import CHANNELS
+from backend.cashier.channels import set_up
 from payments.channel import ChannelError
 
 log = logging.getLogger("nuan.cashier")
@@ -64,10 +64,11 @@ def send_refund(refund_id: int, step: int) -> None:
 
 def defer_reconcile(day: date) -> int:
     """Enqueue fetching and matching a day's statements, and sweep up what was left behind."""
-    for channel in CHANNELS:
+    channels = set_up()
+    for channel in channels:
         once = f"reconcile:{channel}:{day}"
         tasks.defer("cashier.reconcile", once=once, channel=channel, day=day.isoformat())
-    return len(CHANNELS) + service.sweep(_now())
+    return len(channels) + service.sweep(_now())
 
 
 @tasks.task("cashier.reconcile")

@@ -85,7 +85,7 @@ def _pay(
     now: datetime,
 ) -> None:
     """Order, tap pay in the sandbox, and wait until the notice has been posted."""
-    order, client_pay = cashier.create_order(resident_id, bills, "wechat", now)
+    order, client_pay = cashier.create_order(resident_id, bills, cashier.Door(), now)
     tap = {**client_pay, "openid": openid, "paid_at": paid_at.isoformat()}
     answer = requests.post(f"{sandbox}/sandbox/wechat/pay", json=tap, timeout=TIMEOUT)
     answer.raise_for_status()

@@ -121,7 +121,7 @@ def payer(merchant):
 
 def place(who, bill_ids, key="key-0000-0001", **more):
     headers = {**who.headers, "Idempotency-Key": key} if key else who.headers
-    body = {"bill_ids": bill_ids, "channel": "wechat", "trade": "jsapi", **more}
+    body = {"bill_ids": bill_ids, "channel": "wechat", "way": "mini", **more}
     return who.client.post("/api/v1/orders", json=body, headers=headers)
 
 
@@ -201,13 +201,13 @@ def test_a_refusal_is_not_kept_so_the_same_key_may_try_again(payer, phone):
 
 
 def test_while_the_first_is_at_work_the_second_waits_its_turn(payer):
-    body = {"bill_ids": [payer.bill.id], "channel": "wechat", "trade": "jsapi"}
+    body = {"bill_ids": [payer.bill.id], "channel": "wechat", "way": "mini"}
     _claimed(payer, body, age_s=60)
     assert problem(place(payer, [payer.bill.id])) == (409, "request_in_progress")
 
 
 def test_a_claim_whose_process_died_is_taken_over(payer):
-    body = {"bill_ids": [payer.bill.id], "channel": "wechat", "trade": "jsapi"}
+    body = {"bill_ids": [payer.bill.id], "channel": "wechat", "way": "mini"}
     _claimed(payer, body, age_s=121)
     assert place(payer, [payer.bill.id]).status_code == 201
 
@@ -263,7 +263,7 @@ def test_a_strangers_bill_cannot_be_ordered_nor_the_order_seen(payer):
         ({"bill_ids": ["1"]}, "validation"),
         ({"bill_ids": [True]}, "validation"),
         ({"bill_ids": list(range(1, 22))}, "validation"),
-        ({"bill_ids": [1], "trade": "barter"}, "validation"),
+        ({"bill_ids": [1], "way": "barter"}, "validation"),
         ({"bill_ids": [10**9]}, "not_found"),
         ({"bill_ids": [1], "channel": "barter"}, "channel_unknown"),
     ],

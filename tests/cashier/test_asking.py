@@ -22,7 +22,7 @@ def alice(app):
 
 def order_of(alice, clock, amount_fen=12345):
     bill = builders.make_bill(alice.household, amount_fen)
-    order, pay = service.create_order(alice.id, [bill.id], "wechat", clock.now())
+    order, pay = service.create_order(alice.id, [bill.id], service.Door(), clock.now())
     return bill, order, pay
 
 
@@ -78,7 +78,7 @@ def paid_twice(alice, clock, phone, hook):
     db.session.query(PaymentOrder).filter_by(id=old.id).update({"state": "closed"})
     service.release(old.id)
     db.session.commit()
-    _, new_pay = service.create_order(alice.id, [bill.id], "wechat", clock.now())
+    _, new_pay = service.create_order(alice.id, [bill.id], service.Door(), clock.now())
     for n, pay in enumerate((new_pay, old_pay), 1):
         phone.pay(pay)
         headers, body = hook.wait(n)

@@ -20,7 +20,7 @@ def paid(app, clock):
     alice = builders.make_resident("alice-openid")
     builders.bind(alice, household)
     bill = builders.make_bill(household, 12345)
-    order, _ = service.create_order(alice.id, [bill.id], "wechat", clock.now())
+    order, _ = service.create_order(alice.id, [bill.id], service.Door(), clock.now())
     trade = TradeState(order.out_trade_no, TradeStatus.PAID, "4200", 12345, "a", clock.now())
     assert service.confirm("wechat", trade, clock.now()) == "posted"
     db.session.add(

@@ -25,7 +25,7 @@ def order(app, clock):
         builders.make_bill(household, 12345),
         builders.make_bill(household, 678, utility="water"),
     ]
-    made, pay = service.create_order(alice.id, [b.id for b in bills], "wechat", clock.now())
+    made, pay = service.create_order(alice.id, [b.id for b in bills], service.Door(), clock.now())
     made.client_pay, made.bills = pay, bills
     return made
 

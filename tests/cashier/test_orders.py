@@ -25,7 +25,9 @@ def home(app):
 
 
 def order(resident, bills, clock):
-    return service.create_order(resident.id, [bill.id for bill in bills], "wechat", clock.now())
+    return service.create_order(
+        resident.id, [bill.id for bill in bills], service.Door(), clock.now()
+    )
 
 
 def refused(code):
@@ -109,7 +111,7 @@ def test_a_stranger_is_told_nothing_about_a_bill(home, clock):
     with refused("not_found"):
         order(charlie, [heat], clock)
     with refused("not_found"):
-        service.create_order(charlie.id, [10**9], "wechat", clock.now())
+        service.create_order(charlie.id, [10**9], service.Door(), clock.now())
 
 
 def test_a_stranger_is_told_nothing_about_an_order(home, clock):
@@ -125,7 +127,7 @@ def test_a_stranger_is_told_nothing_about_an_order(home, clock):
 def test_a_senseless_choice_of_bills_is_refused(home, clock, ids):
     alice, _, _heat, _ = home
     with pytest.raises(Problem) as told:
-        service.create_order(alice.id, ids, "wechat", clock.now())
+        service.create_order(alice.id, ids, service.Door(), clock.now())
     assert told.value.code in ("validation", "not_found")
 
 
@@ -148,7 +150,7 @@ def test_only_open_bills_are_paid(home, clock, state):
 
 def test_an_unknown_channel_is_refused(home, clock):
     with refused("channel_unknown"):
-        service.create_order(home[0].id, [home[2].id], "beads", clock.now())
+        service.create_order(home[0].id, [home[2].id], service.Door("beads"), clock.now())
 
 
 def test_a_silent_channel_leaves_an_order_that_can_be_tried_again(home, clock, phone):

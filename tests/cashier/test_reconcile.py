@@ -39,7 +39,7 @@ def pay(alice, clock, phone, hook):
 
     def run(amount_fen=12345, *, told=True):
         bill = builders.make_bill(alice.household, amount_fen)
-        order, client_pay = service.create_order(alice.id, [bill.id], "wechat", clock.now())
+        order, client_pay = service.create_order(alice.id, [bill.id], service.Door(), clock.now())
         if not told:
             phone.behave("payment_notice", "never", match=order.out_trade_no)
         came = len(hook.received)
@@ -265,7 +265,7 @@ def test_money_of_a_closed_day_is_posted_today_and_shows_as_cross_day(
     pay, alice, day_after, clock, phone
 ):
     bill = builders.make_bill(alice.household, 500)
-    late, client_pay = service.create_order(alice.id, [bill.id], "wechat", clock.now())
+    late, client_pay = service.create_order(alice.id, [bill.id], service.Door(), clock.now())
     pay(100)
     phone.behave(
         "statement",

@@ -123,7 +123,9 @@ def pay(app: Flask, clock: FixedClock, phone: Any, hook: Hook) -> Callable[..., 
 
     def run(amount_fen: int) -> str:
         bill = builders.make_bill(household, amount_fen)
-        order, client_pay = cashier.create_order(resident.id, [bill.id], "wechat", clock.now())
+        order, client_pay = cashier.create_order(
+            resident.id, [bill.id], cashier.Door(), clock.now()
+        )
         came = len(hook.received)
         phone.pay(client_pay)
         cashier.receive_notice("wechat", *hook.wait(came + 1), clock.now())

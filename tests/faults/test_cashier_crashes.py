@@ -46,7 +46,7 @@ def alice(app):
 
 
 def ordered(alice, clock):
-    return service.create_order(alice.id, [alice.bill.id], "wechat", clock.now())
+    return service.create_order(alice.id, [alice.bill.id], service.Door(), clock.now())
 
 
 def state_of(order):
@@ -139,7 +139,7 @@ def test_killed_while_the_channel_opens_an_order_the_bill_can_still_be_paid(
         "import sys; from backend import create_app; from backend.cashier import service\n"
         "app = create_app(web_pages=False)\n"
         "with app.app_context():\n"
-        "    service.create_order(int(sys.argv[1]), [int(sys.argv[2])], 'wechat',"
+        "    service.create_order(int(sys.argv[1]), [int(sys.argv[2])], service.Door(),"
         " app.extensions['nuan_clock'].now())",
         str(alice.id),
         str(alice.bill.id),

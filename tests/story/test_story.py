@@ -176,7 +176,7 @@ def resident_pays(web: Web, phone: Phone, bill: dict) -> str:
         "orders",
         201,
         headers={"Idempotency-Key": "story-payment-1"},
-        json={"bill_ids": [bill["id"]], "channel": "wechat", "trade": "jsapi"},
+        json={"bill_ids": [bill["id"]], "channel": "wechat", "way": "mini"},
     )
     number = made["order"]["out_trade_no"]
     again = web(
@@ -184,7 +184,7 @@ def resident_pays(web: Web, phone: Phone, bill: dict) -> str:
         "orders",
         201,
         headers={"Idempotency-Key": "story-payment-1"},
-        json={"bill_ids": [bill["id"]], "channel": "wechat", "trade": "jsapi"},
+        json={"bill_ids": [bill["id"]], "channel": "wechat", "way": "mini"},
     )
     assert again["order"]["out_trade_no"] == number
     phone.pay(made["client_pay"])

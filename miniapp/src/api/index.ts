@@ -57,10 +57,10 @@ export const fetchBills = (household: number, before: number | null = null, limi
 export const fetchBill = (id: number) => get<BillWithLines>(`/bills/${id}`)
 export const fetchExplanation = (id: number) => get<Explanation>(`/bills/${id}/explain`)
 
-export const createOrder = (bill_ids: number[], idempotencyKey: string) =>
+export const createOrder = (bill_ids: number[], door: Door, idempotencyKey: string) =>
   post<OrderCreated>(
     '/orders',
-    { bill_ids, channel: 'wechat', trade: 'jsapi' },
+    { bill_ids, ...door },
     { 'Idempotency-Key': idempotencyKey }
   )
 export const fetchOrder = (outTradeNo: string) => get<Order>(`/orders/${outTradeNo}`)

@@ -1,0 +1,25 @@
+"""Payment orders know through which door their payer came.
+
+Revision ID: 0010
+Revises: 0009
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add payment_order.way; what is there came from the mini-program."""
+    op.add_column(
+        "payment_order", sa.Column("way", sa.Text(), server_default="mini", nullable=False)
+    )
+
+
+def downgrade() -> None:
+    """Forget the ways."""
+    op.drop_column("payment_order", "way")
