@@ -165,7 +165,7 @@ SETTINGS: tuple[Setting, ...] = (
         "NUAN_ALIPAY_GATEWAY_URL",
         str,
         "https://openapi.alipay.com/gateway.do",
-        "Alipay's gateway",
+        "address of Alipay's gateway",
     ),
     S("NUAN_UNIONPAY_MER_ID", str, "", "UnionPay merchant number, 15 digits; empty: no UnionPay"),
     S(
@@ -177,7 +177,7 @@ SETTINGS: tuple[Setting, ...] = (
     S("NUAN_UNIONPAY_SIGN_PASSWORD", str, "", "what the .pfx opens with", secret=True),
     S("NUAN_UNIONPAY_ROOT_FILE", str, "", "UnionPay's root certificate, PEM"),
     S("NUAN_UNIONPAY_MIDDLE_FILE", str, "", "the certificate below it, PEM"),
-    S("NUAN_UNIONPAY_API_URL", str, "https://gateway.95516.com", "UnionPay's gateway"),
+    S("NUAN_UNIONPAY_API_URL", str, "https://gateway.95516.com", "address of UnionPay's gateway"),
     S(
         "NUAN_UNIONPAY_FILE_URL",
         str,

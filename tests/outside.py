@@ -21,9 +21,11 @@ from backend import create_app
 from backend.base import tasks
 from backend.base.clock import FixedClock
 from backend.base.db import db
+from payments.sandbox.alipay_keys import ensure_alipay_keys
 from payments.sandbox.desk import SandboxSettings
 from payments.sandbox.keys import ensure_keys
 from payments.sandbox.server import RunningSandbox, running_sandbox
+from payments.sandbox.unionpay_keys import PASSWORD, ensure_unionpay_keys
 from tests.conftest import settings_for
 
 
@@ -98,13 +100,16 @@ def hook() -> Iterator[Hook]:
 @pytest.fixture(scope="session")
 def sandbox_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One set of keys for all tests: making RSA keys takes longer than a test."""
-    return ensure_keys(tmp_path_factory.mktemp("sandbox") / "keys").directory
+    directory = tmp_path_factory.mktemp("sandbox")
+    ensure_alipay_keys(directory / "keys-alipay")
+    ensure_unionpay_keys(directory / "keys-unionpay")
+    return ensure_keys(directory / "keys").directory
 
 
 @pytest.fixture
 def sandbox(sandbox_keys: Path, tmp_path: Path, clock: FixedClock) -> Iterator[RunningSandbox]:
     """The outside parties, empty, on the test's clock."""
-    shutil.copytree(sandbox_keys, tmp_path / "sandbox" / "keys")
+    shutil.copytree(sandbox_keys.parent, tmp_path / "sandbox")
     settings = SandboxSettings(notice_speed=1000)
     with running_sandbox(tmp_path / "sandbox", clock.now, settings) as running:
         yield running
@@ -130,6 +135,27 @@ def wechat_settings(sandbox: RunningSandbox, hook_url: str) -> dict[str, Any]:
         "wxpay_private_key_file": str(keys.merchant_key_path),
         "wxpay_apiv3_key": keys.api_v3_key,
         "wxpay_verifiers": f"{keys.public_key_id}={keys.public_key_path}",
+    }
+
+
+def other_channels(sandbox: RunningSandbox) -> dict[str, Any]:
+    """The settings of Alipay and UnionPay under the sandbox, which makes their keys itself."""
+    directory = sandbox.keys.directory.parent
+    alipay = ensure_alipay_keys(directory / "keys-alipay")
+    union = ensure_unionpay_keys(directory / "keys-unionpay")
+    return {
+        "alipay_app_id": alipay.app_id,
+        "alipay_seller_id": alipay.seller_id,
+        "alipay_private_key_file": str(alipay.app_key_path),
+        "alipay_public_key_file": str(alipay.alipay_public_path),
+        "alipay_gateway_url": f"{sandbox.url}/gateway.do",
+        "unionpay_mer_id": union.mer_id,
+        "unionpay_sign_file": str(union.sign_path),
+        "unionpay_sign_password": PASSWORD,
+        "unionpay_root_file": str(union.root_path),
+        "unionpay_middle_file": str(union.middle_path),
+        "unionpay_api_url": sandbox.url,
+        "unionpay_file_url": f"{sandbox.url}/unionpay/file",
     }
 
 

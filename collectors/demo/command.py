@@ -22,7 +22,9 @@ from backend.base.db import db
 from backend.base.process import end_with_parent
 from collectors.demo import load, payments
 from collectors.demo.people import PEOPLE, STAFF, STAFF_PASSWORD
+from payments.sandbox.alipay_keys import ensure_alipay_keys
 from payments.sandbox.keys import SandboxKeys, ensure_keys
+from payments.sandbox.unionpay_keys import PASSWORD, ensure_unionpay_keys
 
 READY_S = 60
 RESTARTS, RESTARTS_S = 5, 60  # a part that ends more often than this stops everything
@@ -277,6 +279,7 @@ def _environment(settings: config.Settings, keys: SandboxKeys) -> dict[str, str]
         "NUAN_WXPAY_PRIVATE_KEY_FILE": str(keys.merchant_key_path),
         "NUAN_WXPAY_APIV3_KEY": keys.api_v3_key,
         "NUAN_WXPAY_VERIFIERS": f"{keys.public_key_id}={keys.public_key_path}",
+        **_other_channels(sandbox, keys.directory.parent),
     }
 
 
@@ -305,3 +308,23 @@ def _until(ready: Callable[[], bool], part: Part) -> None:
         if time.monotonic() > deadline:
             raise config.SettingError(f"{part.name} did not answer in {READY_S} s; see {part.log}")
         time.sleep(0.1)
+
+
+def _other_channels(sandbox: str, directory: Path) -> dict[str, str]:
+    """Alipay and UnionPay under the sandbox."""
+    alipay = ensure_alipay_keys(directory / "keys-alipay")
+    union = ensure_unionpay_keys(directory / "keys-unionpay")
+    return {
+        "NUAN_ALIPAY_APP_ID": alipay.app_id,
+        "NUAN_ALIPAY_SELLER_ID": alipay.seller_id,
+        "NUAN_ALIPAY_PRIVATE_KEY_FILE": str(alipay.app_key_path),
+        "NUAN_ALIPAY_PUBLIC_KEY_FILE": str(alipay.alipay_public_path),
+        "NUAN_ALIPAY_GATEWAY_URL": f"{sandbox}/gateway.do",
+        "NUAN_UNIONPAY_MER_ID": union.mer_id,
+        "NUAN_UNIONPAY_SIGN_FILE": str(union.sign_path),
+        "NUAN_UNIONPAY_SIGN_PASSWORD": PASSWORD,
+        "NUAN_UNIONPAY_ROOT_FILE": str(union.root_path),
+        "NUAN_UNIONPAY_MIDDLE_FILE": str(union.middle_path),
+        "NUAN_UNIONPAY_API_URL": sandbox,
+        "NUAN_UNIONPAY_FILE_URL": f"{sandbox}/unionpay/file",
+    }
