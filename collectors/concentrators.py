@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from string import hexdigits
 
 from prometheus_client import Counter
 
@@ -59,9 +60,11 @@ class ConcentratorSettings:
     @classmethod
     def of(cls, settings: Settings) -> ConcentratorSettings:
         """From the environment. Raises ValueError for a password of no known size."""
-        word = bytes.fromhex(settings.concentrator_password)
-        if word and len(word) not in PASSWORD_SIZE.values():
-            raise ValueError("a concentrator's password has 32 hexadecimal digits (2005: 4)")
+        digits = settings.concentrator_password
+        sizes = {2 * size for size in PASSWORD_SIZE.values()}
+        if digits and (len(digits) not in sizes or not set(digits) <= set(hexdigits)):
+            raise ValueError("NUAN_CONCENTRATOR_PASSWORD has 32 hexadecimal digits (2005: 4)")
+        word = bytes.fromhex(digits)
         return cls(
             settings.concentrator_host,
             settings.concentrator_port,

@@ -30,7 +30,10 @@ def collect() -> None:
             spool = Spool(settings.var / "spool", settings.spool_mb * 1_000_000)
         except (SpoolInUse, OSError) as error:
             fail(f"{error}: give each collector a NUAN_VAR_DIR of its own that it can write")
-        collector = Collector(app, clock, timeout_s=settings.bus_timeout_s, spool=spool)
+        try:
+            collector = Collector(app, clock, timeout_s=settings.bus_timeout_s, spool=spool)
+        except ValueError as error:
+            fail(f"a setting is wrong: {error}")
         try:
             asyncio.run(_until_told(collector, settings))
         except NoPushes as error:

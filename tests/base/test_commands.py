@@ -64,15 +64,22 @@ def test_a_port_in_use_is_one_line_before_anything_else_happens(tmp_path):
     assert not (tmp_path / "pg").exists()
 
 
-def test_a_taken_port_for_modems_is_one_line_too(database, tmp_path):
+@pytest.mark.parametrize("setting", ["NUAN_DTU_PORT", "NUAN_CONCENTRATOR_PORT"])
+def test_a_taken_port_for_what_dials_in_is_one_line_too(database, tmp_path, setting):
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         said = one_line(
-            nuan("collect", DATABASE_URL=database, NUAN_DTU_PORT=port, NUAN_VAR_DIR=str(tmp_path))
+            nuan("collect", DATABASE_URL=database, NUAN_VAR_DIR=str(tmp_path), **{setting: port})
         )
-    assert "NUAN_DTU_PORT" in said
+    assert setting in said
+
+
+def test_a_concentrators_password_of_no_known_size_is_one_line(database, tmp_path):
+    env = {"DATABASE_URL": database, "NUAN_VAR_DIR": str(tmp_path)}
+    said = one_line(nuan("collect", NUAN_CONCENTRATOR_PASSWORD="12345", **env))
+    assert "NUAN_CONCENTRATOR_PASSWORD" in said and "12345" not in said
 
 
 def test_the_demonstration_refuses_production(tmp_path):
