@@ -8,18 +8,20 @@ it (AFN 10) in the meter's own protocol. One question at a time, as on any bus.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
 from collectors.dialects import BAD_TARGET, LOCAL, Freeze, Hearing, Point, Step, Target
 from collectors.frames.dlt645_message import Credentials
-from collectors.frames.qgdw3761 import Item
+from collectors.frames.qgdw3761 import Item, Message
 from collectors.frames.qgdw3761_archive import port_control
 from collectors.frames.qgdw3761_encode import Unit
 from collectors.frames.qgdw3761_series import Answer
-from collectors.frames.qgdw3761_tables import CLASS_1, CLASS_2
+from collectors.frames.qgdw3761_tables import CLASS_1, CLASS_2, CLASS_3
+from collectors.links.concentrator import ConcentratorLink
 from collectors.links.link import LinkDown
 from collectors.session import LINK_DOWN, Clock, Failed, Heard, Read, Session
 from collectors.terminal import ForwardLink, NoAnswer, Terminal, in_parts
@@ -35,6 +37,7 @@ class ConcentratorSession:
     """A `Conversation` with the meters of one terminal.
 
     meter_s      what the terminal gives a meter behind it to answer
+    on_events    takes the frames of an event log that was asked for
     credentials  who orders DL/T 645 relays; None: such an order is refused before it is sent
     """
 
@@ -47,8 +50,10 @@ class ConcentratorSession:
         clock: Clock,
         meter_s: float = 3.0,
         credentials: Credentials | None = None,
+        on_events: Callable[[ConcentratorLink, Message], None] = lambda link, message: None,
     ):
         self.terminal = terminal
+        self._on_events = on_events
         self._clock, self._meter_s, self._credentials = clock, meter_s, credentials
         self._turn = asyncio.Lock()
         self._ports: dict[tuple[int, int], Session] = {}
@@ -62,6 +67,7 @@ class ConcentratorSession:
     async def read_many(self, targets: Sequence[Target]) -> list[Read | Failed]:
         """Read meters, those the terminal has stored POINTS at a time; never raises."""
         stored = await self._stored([t for t in targets if _is_stored(t)])
+        await self._ask_events()
         results: list[Read | Failed] = []
         for target in targets:
             found = stored.get(target)
@@ -119,6 +125,20 @@ class ConcentratorSession:
                         read = stored_read(target, item, answer.raw_of(item), now)
                         found |= {target: read} if read else {}
         return found
+
+    async def _ask_events(self) -> None:
+        """Fetch the important events the terminal has said it has and not told (ACD, §4.3.4.2);
+        of a log that was never seen the newest one."""
+        link = self.terminal.link
+        newest, told = link.events, link.events_told
+        if newest is None or newest == told:
+            return
+        link.events_told = newest  # asked once: a terminal that has none does not hold us up
+        first = (newest - 1) & 0xFF if told is None else told
+        with suppress(NoAnswer, LinkDown):
+            answer = await self.put(CLASS_3, [(0, 1, {"first": first, "last": newest})])
+            for frame in answer.frames:
+                self._on_events(link, frame)
 
     # Through the terminal -------------------------------------------------------------------
 

@@ -131,7 +131,11 @@ class Concentrators:
             link, timeout_s=self._settings.timeout_s, password=self._settings.password
         )
         return ConcentratorSession(
-            terminal, clock=self._clock, meter_s=self._meter_s, credentials=self._credentials
+            terminal,
+            clock=self._clock,
+            meter_s=self._meter_s,
+            credentials=self._credentials,
+            on_events=self._take,
         )
 
     def _refuse(self, unasked: Unasked) -> None:

@@ -19,7 +19,7 @@ from typing import Final
 from collectors.frames import FrameError, qgdw3761
 from collectors.frames.qgdw3761 import Message
 from collectors.frames.qgdw3761_encode import HEARTBEAT, LOGOUT, encode_confirm
-from collectors.frames.qgdw3761_tables import LINK, V2009
+from collectors.frames.qgdw3761_tables import CLASS_3, LINK, V2009
 from collectors.links.dialled import DialledLink, Home
 from collectors.links.listener import Caller, Limits, Listener, Unasked
 
@@ -95,7 +95,8 @@ class ConcentratorLink(DialledLink):
     """Frames to and from one terminal, over whichever socket it dials in with.
 
     What `read` gives are whole frames which answer something; `version` is the protocol version
-    the terminal spoke last.
+    the terminal spoke last. `events` counts its important events (EC1, None until it says so),
+    `events_told` those it has told: where they differ there is something to ask for (ACD).
     """
 
     def __init__(
@@ -111,6 +112,8 @@ class ConcentratorLink(DialledLink):
         super().__init__(home, device_id, name, echo="0", connect_timeout_s=connect_timeout_s)
         self.version = V2009
         self.heartbeats = self.uploads = 0
+        self.events: int | None = None
+        self.events_told: int | None = None
         self._report, self._on_upload = report, on_upload
         self._frames = Unframer(self._garbled)
 
@@ -131,6 +134,10 @@ class ConcentratorLink(DialledLink):
             self._report(Unasked(STRANGER, why, message.raw, self.device_id))
             return
         self.version = message.version
+        if message.events is not None:
+            self.events = message.events[0]
+        if message.afn == CLASS_3:
+            self._told(message)
         if not message.is_started:
             self.data_received(message.raw)
         elif message.afn == LINK:
@@ -138,6 +145,12 @@ class ConcentratorLink(DialledLink):
         else:
             self.uploads += 1
             self._on_upload(self, message)
+
+    def _told(self, message: Message) -> None:
+        """Note up to where important events (F1) have been told."""
+        for item in message.items:
+            if item.fn == 1 and item.values and item.values.get("last") is not None:
+                self.events_told = item.values["last"]
 
     def _keep_up(self, message: Message) -> None:
         """Login, heartbeat and logout are confirmed at once (§5.2)."""

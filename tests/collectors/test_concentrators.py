@@ -184,6 +184,22 @@ async def test_an_event_and_an_unknown_point_are_kept_for_a_person_and_confirmed
     assert kept[0].explained
 
 
+async def test_events_a_concentrator_only_announces_are_asked_for_and_kept_once(app):
+    async with collecting(app, every_s=1) as (terminal, _):
+        await until(lambda: terminal.counts["afn_0C"] >= 1)
+        terminal.events.append((31, b"\x01"))
+        await until(lambda: count(RefusedFrame) == 1)
+        terminal.events.append((13, b"\x02"))
+        terminal.events.append((14, b"\x03"))
+        await until(lambda: count(RefusedFrame) == 3)
+        asked = terminal.counts["afn_0E"]
+        before = terminal.counts["afn_0C"]
+        await until(lambda: terminal.counts["afn_0C"] >= before + 2)
+        assert terminal.counts["afn_0E"] == asked
+    kept = db.session.scalars(sa.select(RefusedFrame.reason).order_by(RefusedFrame.id)).all()
+    assert [words.split()[0] for words in kept] == ["ERC31", "ERC13", "ERC14"]
+
+
 async def test_a_concentrator_that_is_unknown_is_refused_and_seen(app):
     async with collecting(app, faults=[DtuFault.STRANGER]):
         await until(lambda: count(Reading) == COUNT + 1)
