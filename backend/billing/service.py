@@ -58,7 +58,7 @@ def issue(
     """
     if period_to > business_day(now):
         raise Problem("period_not_over")
-    households = _households(building_id, utility, period_from, period_to, only)
+    households = unbilled(building_id, utility, period_from, period_to, only)
     if not households:
         return Issued()
     priced = tariffs.in_force(
@@ -218,12 +218,12 @@ def _line(seq: int, line: Line) -> BillLine:
     )
 
 
-def _households(
+def unbilled(
     building_id: int,
     utility: str,
     period_from: date,
     period_to: date,
-    only: Collection[int] | None,
+    only: Collection[int] | None = None,
 ) -> Sequence[Household]:
     """The building's households no day of whose period has been billed yet."""
     billed = sa.select(Bill.household_id).where(

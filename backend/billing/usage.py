@@ -183,17 +183,21 @@ def facts_of(
     household: Household, used: Used, period_from: date, period_to: date, prior: dict[int, int]
 ) -> Facts:
     """What a bill of the household is priced from; `prior`: year -> used already."""
-    suspended = household.suspended_from is not None and household.suspended_from <= period_from
     years = () if used.amount is None else _years(household, used.amount, period_from, period_to)
     return Facts(
         household.area_dm2,
         used.amount,
         (period_to - period_from).days,
-        suspended,
+        suspended(household, period_from),
         household.persons,
         [replace(part, prior=prior.get(part.year, 0)) for part in years],
         used.intervals,
     )
+
+
+def suspended(household: Household, day: date) -> bool:
+    """停热: off heat on a day."""
+    return household.suspended_from is not None and household.suspended_from <= day
 
 
 def _years(household: Household, amount: int, begin: date, end: date) -> list[YearPart]:
