@@ -11,6 +11,7 @@ import click
 # command name -> (module, attribute); loaded only when asked for, so `nuan decode` needs no Flask.
 COMMANDS = {
     "allocate": ("backend.commands", "allocate"),
+    "check-bill": ("collectors.check_bill", "check_bill"),
     "collect": ("collectors.processes", "collect"),
     "compute": ("backend.compute", "compute"),
     "decode": ("collectors.cli", "decode"),

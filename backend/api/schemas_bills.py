@@ -104,6 +104,8 @@ class ComparisonOut(Schema):
     previous_bill = fields.Nested(BillOut, allow_none=True)
     similar_wh_per_m2 = maybe_whole()
     mine_wh_per_m2 = maybe_whole()
+    last_year_wh = maybe_whole("heat billed over the same days a year ago")
+    last_year_corrected_wh = maybe_whole("the same, had the weather been this year's")
 
 
 class ExplanationOut(Schema):

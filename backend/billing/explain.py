@@ -19,7 +19,9 @@ from backend.base.energy import gj_from_wh, kwh_from_wh
 from backend.base.errors import Problem
 from backend.base.exact import exact, plain
 from backend.base.money import yuan_str
+from backend.billing import yearly
 from backend.billing.models import Bill, BillLine
+from backend.billing.usage import standing
 from backend.metering.models import Reading
 from backend.metering.rules import METER_REPLACED
 
@@ -31,8 +33,14 @@ FLAGS = {
     "all_zero_weights_by_area": "全楼无有效散热量，本期按面积分摊",
     "rollover": "表计满量程归零，已按归零计算",
     "stale_boundary": "零点前两小时内没有读数，采用最近一次读数",
+    "tou_coarse": "部分时段没有逐时读数，按时间均摊，属估算",
+    "new_year_by_days": "计费期跨年，用量按天数分到两年，阶梯从新年重新累计",
     "meter_replaced": "期内更换过表计，新旧表的用量已合并计算",
 }
+CALIBRATED = (
+    "说明：系数 γ 和 B 由本楼实测数据辨识，已包含邻户间传热，是按室内舒适度校准的结果，"
+    "不是单户热量表的读数。"
+)
 UTILITIES = {"heat": "热费", "water": "水费", "gas": "燃气费", "electricity": "电费"}
 # Registers as people read them: utility -> (divisor exponent, unit).
 UNITS = {"heat": (-3, "kWh"), "electricity": (-3, "kWh"), "water": (-3, "m³"), "gas": (-3, "m³")}
@@ -57,7 +65,7 @@ def explain(bill_id: int) -> dict[str, Any]:
             "params": bill.tariff.params,
         },
         "readings": _readings(_reading_ids(bill, heat)),
-        "comparison": {"previous_bill": _previous(bill), **_similar(bill, household)},
+        "comparison": _comparison(bill, household),
     }
 
 
@@ -97,8 +105,11 @@ def _sentences(bill: Bill, household: Household, heat: dict[str, Any] | None) ->
     last_day = bill.period_to.fromordinal(bill.period_to.toordinal() - 1)
     period = f"{bill.period_from:%Y年%-m月%-d日}至{last_day:%Y年%-m月%-d日}"
     said = _heat_sentences(heat, period) if heat else _meter_sentences(bill, period)
+    said += [f"说明：{FLAGS.get(note, note)}。" for note in bill.basis.get("notes", ())]
     said += [line.explanation for line in bill.lines]
     parts = " + ".join(f"{yuan_str(line.amount_fen)}" for line in bill.lines)
+    said += [yearly.sentence(yearly.last_year(bill))] if bill.utility == "heat" else []
+    said = [sentence for sentence in said if sentence]
     said.append(f"合计：{parts} = {yuan_str(bill.amount_fen)} 元。")
     return said
 
@@ -112,8 +123,13 @@ def _heat_sentences(heat: dict[str, Any], period: str) -> list[str]:
         f"按{heat['method_title']}分摊，同等舒适、同等费用：您家散热权重 "
         f"{heat['own_weight']:,.0f}，其余 {heat['others']} 户合计 {heat['others_weight']:,.0f}，"
         f"您家占 {heat['share_percent']}%。",
+        f"算式：{_number(whole)} × {heat['own_weight']:,.0f} ÷ "
+        f"（{heat['own_weight']:,.0f} + {heat['others_weight']:,.0f}）= {_number(own)} 千瓦时；"
+        f"权重 {heat['formula']}。",
         f"您家分得 {_number(own)} 千瓦时，即 {plain(exact(gj_from_wh(heat['own_wh'])), 8)} 吉焦。",
     ]
+    if heat["method"] == "three_temperature":
+        said.append(CALIBRATED)
     return said + [f"说明：{flag['text']}。" for flag in heat["flags"]]
 
 
@@ -183,11 +199,17 @@ def _previous(bill: Bill) -> Bill | None:
             Bill.household_id == bill.household_id,
             Bill.utility == bill.utility,
             Bill.period_to <= bill.period_from,
-            Bill.state != "reversed",
+            standing(),
         )
         .order_by(Bill.period_to.desc())
         .limit(1)
     ).first()
+
+
+def _comparison(bill: Bill, household: Household) -> dict[str, Any]:
+    """Beside the bill before, the same days a year ago (by the weather, too), homes like this."""
+    before = _previous(bill)
+    return {"previous_bill": before, **yearly.last_year(bill), **_similar(bill, household)}
 
 
 def _similar(bill: Bill, household: Household) -> dict[str, Any]:
@@ -212,7 +234,7 @@ def _similar(bill: Bill, household: Household) -> dict[str, Any]:
             Bill.utility == bill.utility,
             Bill.period_from == bill.period_from,
             Bill.period_to == bill.period_to,
-            Bill.state != "reversed",
+            standing(),
             Bill.basis["used"].astext.is_not(None),
         )
     ).one()

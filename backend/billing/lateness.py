@@ -66,7 +66,7 @@ def post_building(building_id: int, now: datetime) -> list[Bill]:
         .limit(MAX_BILLS)
         .with_for_update(of=Bill)
     ).all()
-    payments = _payments([b.id for b in bills])
+    payments = payments_of([b.id for b in bills])
     posted = _posted([b.id for b in bills])
     chain = regions.chain_of(building_id)
     rules = topics.rules_of("late_fee")
@@ -120,7 +120,7 @@ def accrued(bill: Bill, building_id: int, today: date) -> tuple[int, str]:
     rule = topics.in_force(building_id, "late_fee", bill.utility, bill.due_on)
     if not rule["enabled"] or bill.state != "issued" or bill.kind == "late_fee":
         return 0, ""
-    fee = fee_of(bill, rule, _payments([bill.id]).get(bill.id, ()), today)
+    fee = fee_of(bill, rule, payments_of([bill.id]).get(bill.id, ()), today)
     rest = max(0, fee.fee_fen - _posted([bill.id]).get(bill.id, 0))
     sentence = str(_line(bill, fee, rule, rest).detail["explain_zh"])
     return rest, sentence if rest else ""
@@ -157,7 +157,8 @@ def _late_bill(
     )
 
 
-def _payments(bill_ids: Sequence[int]) -> dict[int, list[tuple[date, int]]]:
+def payments_of(bill_ids: Sequence[int]) -> dict[int, list[tuple[date, int]]]:
+    """bill -> (day, fen) of every payment counted towards it, in order."""
     found: dict[int, list[tuple[date, int]]] = {}
     query = sa.select(BillPayment).where(BillPayment.bill_id.in_(bill_ids))
     for row in db.session.scalars(query.order_by(BillPayment.id)):

@@ -42,9 +42,7 @@ SELECT household_id, basic, metered, relief, basic + metered - relief - billed_f
 """
 
 
-def ours(
-    connection: Connection,
-) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def ours(connection: Connection) -> Whole:
     """[households x 5] by arrays."""
     with connection.cursor(binary=True) as cursor:
         rows = np.array(cursor.execute(READ).fetchall(), dtype=np.int64)
