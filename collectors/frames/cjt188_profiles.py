@@ -311,7 +311,11 @@ def family(meter_type: int) -> str:
     return {1: "volume", 2: "heat", 3: "volume", 4: "energy"}.get(meter_type >> 4, "any")
 
 
-_HISTORY: Final = {"heat": HISTORY_HEAT, "cooling": HISTORY_HEAT, "energy": HISTORY_ENERGY}
+_HISTORY: Final = {
+    "heat": HISTORY_HEAT,
+    "cooling": renamed(HISTORY_HEAT, "cooling", COOLING_NAMES),
+    "energy": HISTORY_ENERGY,
+}
 
 
 _FIXED: Final[dict[int, Layout]] = {

@@ -408,3 +408,10 @@ class TestParameters:
     def test_the_version_of_the_key_is_asked_for(self):
         message, _ = cjt188.decode(cjt188.encode_read_key_version(self.ADDRESS, 0x10))
         assert (message.control, message.di, message.payload) == (0x09, 0x8106, b"")
+
+
+def test_what_a_cooling_meter_settled_is_cold_and_never_heat():
+    frame = cjt188.encode(0x21, ADDRESS, 0x81, b"\xd1\x20\x00" + bytes.fromhex("3412000005"))
+    reading = only(frame).reading
+    assert reading.amount("settlement_cooling") == 12_340
+    assert reading.amount("settlement_heat") is None
