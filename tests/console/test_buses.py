@@ -109,6 +109,14 @@ def test_a_buss_page_shows_its_meters_with_success_clock_and_signal(sign_in, wir
     assert "信噪比 7.5 dB" in page and "75.0%" in page and "\u221271 dBm" in page
 
 
+def test_a_meters_page_tells_its_clock_signal_and_bus(sign_in, wires):
+    meter = db.session.query(builders.Meter).filter_by(address="GOOD-METER").one()
+    keep_state(meter.id, clock_drift_s=400, signal_dbm=-98)
+    page = sign_in("operator").get(f"/console/meters/{meter.id}").text
+    assert "时钟快 6 分 40 秒" in page and "信号 \u221298 dBm" in page
+    assert f"/console/buses/{meter.bus_id}" in page
+
+
 def test_a_manager_watches_and_has_no_buttons(sign_in, wires):
     page = sign_in("manager").get(f"/console/buses/{wires['GOOD'].id}").text
     assert "开始搜表" not in page
