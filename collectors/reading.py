@@ -60,11 +60,19 @@ class Asked:
         target = Target(
             meter.protocol,
             meter.address,
-            METER_TYPES.get(meter.kind, 0x20),
+            _type_of(meter),
             meter.profile,
             point=point_of(meter.options or {}),
         )
         return cls(meter.id, meter.kind, target)
+
+
+def _type_of(meter: Meter) -> int:
+    """The type byte it is asked with: its own where a search has told it, else its kind's."""
+    own = (meter.options or {}).get("meter_type")
+    if isinstance(own, int) and 0 <= own <= 0xFF:
+        return own
+    return METER_TYPES.get(meter.kind, 0x20)
 
 
 def point_of(options: Mapping[str, Any]) -> Point | None:

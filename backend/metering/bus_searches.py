@@ -221,7 +221,7 @@ def adopt(job_id: int, new: Adoption, actor: Principal, now: datetime) -> Meter:
         profile=new.profile,
         installed_on=business_day(now),
         first_register=register or 0,
-        options={"installed_at": now.isoformat()},
+        options={"installed_at": now.isoformat(), **_told(one.found)},
     )
     _insert(meter)
     if register is not None:
@@ -232,6 +232,12 @@ def adopt(job_id: int, new: Adoption, actor: Principal, now: datetime) -> Meter:
         job=job_id, address=new.address, first_register=register,
     )  # fmt: skip
     return meter
+
+
+def _told(found: Mapping[str, Any]) -> dict[str, int]:
+    """What a meter has told that it has to be asked with: its type byte (CJ/T 188)."""
+    told = found.get("meter_type")
+    return {"meter_type": told} if isinstance(told, int) else {}
 
 
 def _register(new: Adoption) -> int | None:

@@ -8,6 +8,7 @@ from backend.base.clock import SystemClock
 from backend.base.db import db
 from backend.metering import bus_jobs, commands
 from backend.people.service import Principal
+from collectors.reading import Asked
 from collectors.simulator.bus import SimulatedBus
 from collectors.simulator.mbus_meter import MbusHeatMeter
 from collectors.simulator.meters import CjtUtilityMeter
@@ -16,13 +17,14 @@ from tests.collectors.conftest import heat_values
 from tests.collectors.test_orders import Collecting, soon
 
 CLOCK = SystemClock()
+ADDRESS = "30010100000001"
 
 
 @pytest.fixture
 async def gas():
     bus = SimulatedBus(
         "gas",
-        [CjtUtilityMeter("gas", "30010100000001", lambda now: {"volume_l": 98_760})],
+        [CjtUtilityMeter("gas", ADDRESS, lambda now: {"volume_l": 98_760})],
         clock=CLOCK,
     )
     await bus.start()
@@ -123,3 +125,18 @@ async def test_a_silent_bus_is_known_with_its_reason(app, gas, operator):
     async with Collecting(app):
         await soon(lambda: bus.state == "silent")
     assert bus.cycle["reasons"] == {"silent": 1} and bus.state_since
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "asked_with"),
+    [
+        ("water", {}, 0x10),
+        ("water", {"meter_type": 0x11}, 0x11),
+        ("water", {"meter_type": 0x1FF}, 0x10),
+        ("heat", {"meter_type": "25"}, 0x20),
+    ],
+)
+def test_a_meter_is_asked_with_its_own_type_where_that_is_known(kind, options, asked_with):
+    meter = builders.Meter(id=1, protocol="cjt188", address=ADDRESS, profile="default", kind=kind)
+    meter.options = options
+    assert Asked.of(meter).target.meter_type == asked_with

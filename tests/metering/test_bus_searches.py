@@ -147,6 +147,12 @@ def test_a_new_meter_is_taken_in_on_its_bus_with_the_register_it_shows(house, op
     assert bus_searches.findings(job).found[0].status == "here"
 
 
+def test_a_meter_is_asked_with_the_type_it_has_told(house, operator):
+    hot_water = {**found(NEW), "meter_type": 0x11}
+    meter = adopt(searched(house.bus, operator, hot_water), operator, kind="water")
+    assert meter.options["meter_type"] == 0x11
+
+
 def test_nothing_of_what_an_adopted_meter_had_counted_before_is_used(house, operator):
     meter = adopt(searched(house.bus, operator, found(NEW)), operator)
     midnight = NOON + timedelta(hours=12)
