@@ -83,6 +83,7 @@ class Setup:
         for rows in in_parts(archive.rows.values(), ROWS):
             note = f"下装档案 {rows[0]['index']}–{rows[-1]['index']}"
             await self._put(note, SET, [(0, 10, {"meters": list(rows)})])
+            self.result["written"] = self.result.get("written", 0) + len(rows)
         if plans:
             await self._put("下装抄表参数", SET, [(0, 33, {"ports": list(plans)})])
 
@@ -161,7 +162,7 @@ async def download(
     setup, archive = Setup(conversation, clock, report), Archive.of(meters)
     plans = _plans(archive, parameters)
     setup.total = -(-len(archive.rows) // ROWS) + bool(plans) + _steps(archive)
-    setup.result |= {"left_out": archive.left_out, "written": len(archive.rows)}
+    setup.result |= {"left_out": archive.left_out, "written": 0}
     await setup.write(archive, plans)
     found = await setup.differences(archive, plans)
     others = [one["index"] for one in found if one["field"] == NO_ROW and one["ours"] is None]

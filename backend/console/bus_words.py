@@ -42,6 +42,10 @@ JOB_ERRORS = {
     "no_meters": "总线上没有可操作的表",
     "link_down": "线路不通",
     "too_many": "询问次数或找到的表超出上限，已有结果保留",
+    "silent": "集中器没有应答",
+    "refused": "集中器否认，请核对消息认证密码和参数",
+    "garbled": "集中器的应答不完整",
+    "wrong_answer": "集中器答非所问",
     "internal": "程序出错，已记录",
 }
 FIND_STATES = {"here": "已建档", "elsewhere": "建在别的总线", "new": "未建档"}
@@ -75,6 +79,14 @@ REASONS = {
     "not_bcd": "含有非 BCD 数字",
     "structure": "结构残缺",
     "unsupported": "不支持的内容",
+    "terminal_event": "集中器上报的事件",
+    "unknown_point": "测量点没有建档",
+    "unexpected_upload": "集中器上报了用不到的内容",
+    "concentrator_unknown": "未登记的集中器",
+    "concentrator_unregistered": "不是集中器登录帧",
+    "concentrator_mute": "连上后不登录",
+    "concentrator_garbled": "集中器发来的残缺或杂音",
+    "concentrator_other_address": "别的集中器地址",
 }
 PROTOCOLS = {
     "cjt188": "CJ/T 188",

@@ -46,6 +46,7 @@ class Notes:
 
     async def __call__(self, done, total, note="", result=None):
         self.told.append((done, total, note))
+        self.result = dict(result or {})
         if len(self.told) > self.most:
             raise JobEnded
 
@@ -214,6 +215,7 @@ async def test_a_job_that_is_cancelled_stops_between_two_conversations(job):
     with pytest.raises(JobEnded):
         await job("download", [asked(n) for n in range(1, 51)])
     assert job.terminal.counts["afn_04"] == 2
+    assert job.notes.result["written"] == 40  # what it has confirmed, and no more
 
 
 async def test_bad_parameters_and_other_buses_are_refused_before_anything_is_sent(job, bench):
