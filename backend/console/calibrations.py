@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from math import ceil
 from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
@@ -82,20 +83,22 @@ def calibration_page(calibration_id: int) -> str:
     row = calibration.calibration_of(calibration_id)
     staff = current()
     flats: list[dict[str, Any]] = row.report.get("flats", [])
-    largest = max(
-        (value for f in flats for value in (f["gamma25"], f["gamma25_before"]) if value),
-        default=1.0,
-    )
     return render_template(
         "console/calibration.html",
         row=row,
         building=db.session.get_one(Building, row.building_id),
         flats=flats,
-        largest=largest,
+        scale_w=_scale_w(flats),
         states=STATES,
         default_day=business_day(now()),
         may_approve="manager" in roles() and staff is not None and staff.id != row.asked_by,
     )
+
+
+def _scale_w(flats: list[dict[str, Any]]) -> int:
+    """The end of the chart's axis in W/m2: a multiple of 20, so that its quarters are round."""
+    shown = [value for f in flats for value in (f["gamma25"], f["gamma25_before"]) if value]
+    return 20 * ceil(max(shown, default=1.0) / 20)
 
 
 @access.allow("manager")
