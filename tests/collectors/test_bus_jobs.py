@@ -3,10 +3,12 @@
 import asyncio
 
 import pytest
+import sqlalchemy as sa
 
 from backend.base.clock import SystemClock
 from backend.base.db import db
 from backend.metering import bus_jobs, commands
+from backend.metering.models import BusJob
 from backend.people.service import Principal
 from collectors.reading import Asked
 from collectors.simulator.bus import SimulatedBus
@@ -15,6 +17,7 @@ from collectors.simulator.meters import CjtUtilityMeter
 from tests import builders
 from tests.collectors.conftest import heat_values
 from tests.collectors.test_orders import Collecting, soon
+from tests.faults.processes import environment, process
 
 CLOCK = SystemClock()
 ADDRESS = "30010100000001"
@@ -140,3 +143,39 @@ def test_a_meter_is_asked_with_its_own_type_where_that_is_known(kind, options, a
     meter = builders.Meter(id=1, protocol="cjt188", address=ADDRESS, profile="default", kind=kind)
     meter.options = options
     assert Asked.of(meter).target.meter_type == asked_with
+
+
+COLLECTING = """
+import asyncio
+from backend import create_app
+from collectors.collector import Collector
+
+app = create_app(web_pages=False)
+asyncio.run(Collector(app, app.extensions["nuan_clock"], timeout_s=0.3).run(asyncio.Event()))
+"""
+
+
+@pytest.mark.faults
+async def test_a_search_whose_collector_is_killed_is_done_by_the_next(
+    app, operator, database, tmp_path
+):
+    """Killed with -9 in the middle; what it had found stays visible, and nothing is found twice."""
+    bus = SimulatedBus("heat", [MbusHeatMeter("1", heat_values)], clock=CLOCK)
+    await bus.start()
+    wide = {"how": "primary", "first": "0", "last": "25", "wait_ms": 250}
+    job = ask(install(bus), operator, protocol="mbus", **wide)
+    try:
+        with process(["-c", COLLECTING], environment(app, database), tmp_path / "log") as running:
+            await soon(lambda: job.done > 100, seconds=60)
+            running.kill()
+            running.wait()
+        db.session.expire_all()
+        assert (job.state, len(job.result["found"])) == ("running", 1)
+        # Its lease would run out by itself in a minute and a half.
+        db.session.execute(sa.update(BusJob).values(due_at=CLOCK.now()))
+        db.session.commit()
+        async with Collecting(app):
+            await soon(lambda: job.state == "done", seconds=60)
+    finally:
+        await bus.stop()
+    assert (job.attempts, len(job.result["found"]), job.error) == (2, 1, None)
