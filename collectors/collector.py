@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter as Counts
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 import sqlalchemy as sa
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -71,6 +73,9 @@ class Collector:
             meter_s=timeout_s,
             credentials=self.credentials,
         )
+
+        for dialled in (self.dtus, self.concentrators):
+            dialled.listener.on_late = partial(self._read_late, dialled.bus_of)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read and store until told to stop; what is waiting is stored before the end."""
@@ -141,6 +146,13 @@ class Collector:
         return Session(
             wire, clock=self.clock, timeout_s=self.timeout_s, credentials=self.credentials
         )
+
+    def _read_late(self, bus_of: Callable[[str], int | None], device_id: str) -> None:
+        """A device that was waited for in vain has dialled in: its bus need not wait for its
+        next turn, which may be an hour off."""
+        job = self.scheduler.get_job(f"bus-{bus_of(device_id)}") if self.scheduler.running else None
+        if job is not None and bus_of(device_id) not in self.reading:
+            job.modify(next_run_time=self.clock.now())
 
     async def _drop(self, bus_id: int) -> None:
         if self.scheduler.get_job(f"bus-{bus_id}"):

@@ -112,6 +112,10 @@ class Concentrators:
             await listen(self.listener, "concentrators", "NUAN_CONCENTRATOR_PORT", log)
             self._taking = asyncio.create_task(self._take_all())
 
+    def bus_of(self, device_id: str) -> int | None:
+        """The bus a device carries."""
+        return self._buses.get(device_id)
+
     async def stop(self) -> None:
         """Hang up on all; what is not stored is not confirmed, and comes again."""
         await self.listener.stop()

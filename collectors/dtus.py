@@ -55,6 +55,10 @@ class Dtus:
         """Hang up on all."""
         await self.listener.stop()
 
+    def bus_of(self, device_id: str) -> int | None:
+        """The bus a device carries."""
+        return self._buses.get(device_id)
+
     def link(self, bus_id: int, address: str) -> Link:
         """The link of any bus: a DTU's, or what `link_of` makes of the address.
 

@@ -55,6 +55,11 @@ class DialledLink(BufferedLink):
         elif not self._dialled.done():
             self._dialled.set_result(None)
 
+    @property
+    def is_missed(self) -> bool:
+        """Whether somebody has waited for the device in vain since it was last there."""
+        return self._failures > 0
+
     def is_over(self, transport: asyncio.Transport | None) -> bool:
         """Whether this socket is the one in use, and not one that was replaced."""
         return transport is not None and transport is self._transport

@@ -102,6 +102,7 @@ class Listener(ABC, Generic[L]):
         self.host, self.port, self.limits = host, port, limits
         self.counts: Counter[str] = Counter()
         self.links: dict[str, L] = {}
+        self.on_late: Callable[[str], None] = lambda device_id: None  # there, and was missed
         self._on_unasked = on_unasked
         self._sockets: set[Caller[L]] = set()
         self._attempts = Allowance(limits.attempts, limits.attempts_per_s)
@@ -192,7 +193,10 @@ class Listener(ABC, Generic[L]):
         self._attempts.give_back(socket.address)
         self.counts["replaced" if link.is_connected else "registered"] += 1
         assert socket.transport is not None
+        is_late = link.is_missed
         link.attach(socket.transport, raw)
+        if is_late:
+            self.on_late(device_id)
         return link
 
     def refuse(self, socket: Caller[L], code: str, why: str) -> None:

@@ -37,8 +37,9 @@ def answer_of(meter):
 
 
 @asynccontextmanager
-async def collecting(app, *, every_s):
-    """A collector with a listener, one DTU bus in the database, and the DTU that dials in."""
+async def collecting(app, *, every_s, late=False):
+    """A collector with a listener, one DTU bus in the database, and the DTU that dials in; a late
+    one is for the test to start."""
     port = _free_port()
     settings = app.extensions["nuan_settings"]
     app.extensions["nuan_settings"] = settings.replace(dtu_host="127.0.0.1", dtu_port=port)
@@ -52,7 +53,8 @@ async def collecting(app, *, every_s):
     stop = asyncio.Event()
     running = asyncio.create_task(collector.run(stop))
     dtu = SimulatedDtu(SimulatedBus("x", water_meters(), clock=SystemClock()), PHONE, port)
-    await dtu.start()
+    if not late:
+        await dtu.start()
     try:
         yield dtu, collector
     finally:
@@ -85,6 +87,17 @@ async def test_the_meters_behind_a_dtu_are_read_and_stored(app):
         await until(lambda: count(Reading) == len(ADDRESSES))
     assert db.session.scalar(sa.select(Bus.state)) in ("idle", "reading")
     assert set(db.session.scalars(sa.select(Reading.register))) == {123_450}
+
+
+async def test_a_modem_that_dials_after_it_was_waited_for_is_read_at_once(app):
+    """Its bus's next turn is an hour off; a collector that was restarted has many such."""
+    async with collecting(app, every_s=3600, late=True) as (dtu, collector):
+        await until(lambda: collector.sessions)
+        [(_, session)] = collector.sessions.values()
+        await until(lambda: session.counts["link_down"] == len(ADDRESSES))
+        await until(lambda: not collector.reading)
+        await dtu.start()
+        await until(lambda: count(Reading) == len(ADDRESSES))
 
 
 async def test_a_reading_pushed_unasked_is_stored_and_anything_else_is_kept_raw(app):
