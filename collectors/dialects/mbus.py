@@ -64,6 +64,8 @@ _DATES: Final = ("Time point (date & time)", "Time point (date)")
 _VOLUMES: Final = frozenset((0x03, 0x06, 0x07, 0x15, 0x16, 0x17, 0x28))
 _VOLUMES_FIXED: Final = frozenset((0x03, 0x06, 0x07, 0x0A, 0x0C, 0x0D))
 _COOLING: Final = frozenset((0x0A, 0x0B))  # what these count is cold, never to be booked as heat
+_HEAT_AND_COOLING: Final = 0x0D
+_POSITIVE, _NEGATIVE = "only positive contributions", "only negative contributions"
 _MOST_TELEGRAMS: Final = 32
 _BILLING: Final = 0x20  # application reset subcode "simple billing" (EN 13757-3 §7.1)
 
@@ -129,7 +131,9 @@ class MbusDialect:
         fcb = self.memory.pop(self.key, None)
         if isinstance(fcb, bool) and not must_reset:
             return [], fcb
-        return [Step(encode_snd_nke(self.primary), _judge_ack, is_aside=True)], True
+        # Not every meter says yes to it; a dead one will not answer the question either.
+        reset = encode_snd_nke(self.primary)
+        return [Step(reset, _judge_ack, is_aside=True, is_optional=True)], True
 
     def _request(self, fcb: bool) -> Step:
         return Step(encode_req_ud2(self.primary, fcb), self._judge, partial(self._on_data, fcb))
@@ -269,29 +273,42 @@ def _primary_register(message: mbus.Variable | mbus.Fixed) -> str:
 
 
 def _values(telegrams: Telegrams, storage: int = 0) -> dict[str, int]:
-    """The believable values of one storage number, the first of each quantity."""
+    """The believable values of one storage number, the first of each quantity; records without
+    qualifiers go before those that say "only what was positive"."""
     values: dict[str, int] = {}
     is_cold = _primary_register(telegrams[0]) == "cooling_wh"
-    for record in _records(telegrams, storage):
+    records = sorted(_records(telegrams, storage), key=lambda r: len(r.header.qualifiers))
+    for record in records:
         for quantity, name, convert in NAMES:
-            if record.header.vif.quantity == quantity:
+            if record.header.vif.quantity == quantity and not _is_cold(record.header):
                 named = "cooling_wh" if is_cold and name == "energy_wh" else name
                 amount = convert(record)
                 if amount is not None:
                     values.setdefault(named, amount)
+    cold = [r for r in records if r.header.vif.quantity == "Energy" and _is_cold(r.header)]
+    if not is_cold and cold and (amount := cold[0].as_wh()) is not None:
+        values["cooling_wh"] = abs(amount)
     return values
+
+
+def _is_cold(header: mbus.Header) -> bool:
+    """What a heat and cooling meter counts the other way: what flowed back, or tariff 1."""
+    return header.tariff == 1 or any(q.name == _NEGATIVE for q in header.qualifiers)
 
 
 def _records(telegrams: Telegrams, storage: int) -> list[mbus.Record]:
     found = []
+    has_both = isinstance(telegrams[0], mbus.Variable) and telegrams[0].medium == _HEAT_AND_COOLING
+    tariffs = (0, 1) if has_both else (0,)
     for message in telegrams:
         # A fixed telegram's counters are all of now, or all of its fixed date.
         if isinstance(message, mbus.Fixed) and message.stored and not storage:
             continue
         for record in message.records:
             h = record.header
-            is_plain = (h.function, h.tariff, h.subunit, h.qualifiers) == (0, 0, 0, ())
-            if is_plain and h.storage == storage:
+            names = [q.name for q in h.qualifiers]
+            is_ours = h.tariff in tariffs and names in ([], [_POSITIVE], [_NEGATIVE])
+            if is_ours and (h.function, h.subunit, h.storage) == (0, 0, storage):
                 found.append(record)
     return found
 

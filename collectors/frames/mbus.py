@@ -368,6 +368,7 @@ __all__ = [
     "ApplicationError",
     "Fixed",
     "FrameError",
+    "Header",
     "Long",
     "Message",
     "Record",

@@ -4,8 +4,10 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from collectors.dialects import Freeze, mbus
+from collectors.dialects import Freeze, dialect_for, mbus
 from collectors.dialects.base import LOCAL
+from collectors.frames import mbus as codec
+from collectors.frames import mbus_encode as mb
 from collectors.session import Read, Target, Told
 from collectors.simulator.faults import Fault, FaultPlan
 from collectors.simulator.mbus_meter import MbusFixedMeter, MbusHeatMeter
@@ -65,6 +67,12 @@ class TestFrameCount:
         read = await session.read(METER)
         assert read.values["energy_wh"] == counting(at(2024, 12, 2))["energy_wh"]
         assert meter.resets == 2
+
+    async def test_a_meter_that_is_silent_on_a_reset_is_read_all_the_same(self, bench):
+        bus, meter = await meter_of(bench)
+        meter.faults = FaultPlan([Fault.SILENCE])
+        read = await bench.session(bus).read(METER)
+        assert (read.values["power_w"], read.tries) == (3_210, 1)
 
     async def test_the_meter_s_clock_comes_with_the_reading(self, bench):
         bus, _ = await meter_of(bench, clock_error=timedelta(minutes=7))
@@ -192,6 +200,48 @@ class TestMedia:
         values = (await bench.session(bus).read(METER)).values
         assert "energy_wh" not in values
         assert values["cooling_wh"] == counting(bench.clock.now())["energy_wh"]
+
+
+def answer(medium, *records):
+    """What a meter of a medium says in one telegram, as a dialect is shown it."""
+    frame = mb.encode_variable_response(5, "24120001", "NUA", 1, medium, 0, 0, records)
+    return codec.decode(frame)[0]
+
+
+KWH, NEGATIVE_KWH, POSITIVE_KWH = b"\x06", b"\x86\x3c", b"\x86\x3b"
+
+
+class TestHeatAndCooling:
+    """One meter counts both; cold stands in tariff 1, or as what was counted backwards."""
+
+    @pytest.mark.parametrize(
+        ("records", "values"),
+        [
+            (
+                [mb.record_int(KWH, 12), mb.record_int(KWH, 5, tariff=1)],
+                {"energy_wh": 12_000, "cooling_wh": 5_000},
+            ),
+            (
+                [mb.record_int(NEGATIVE_KWH, 5), mb.record_int(KWH, 12)],
+                {"energy_wh": 12_000, "cooling_wh": 5_000},
+            ),
+            (
+                [mb.record_int(POSITIVE_KWH, 12), mb.record_int(NEGATIVE_KWH, 5)],
+                {"energy_wh": 12_000, "cooling_wh": 5_000},
+            ),
+            (
+                [mb.record_int(POSITIVE_KWH, 9), mb.record_int(KWH, 12)],
+                {"energy_wh": 12_000},
+            ),
+        ],
+    )
+    def test_each_is_counted_for_itself(self, records, values):
+        meaning = dialect_for(METER).meaning([answer(0x0D, *records)])
+        assert meaning.values == values
+
+    def test_a_tariff_of_a_heat_meter_is_no_cold(self):
+        records = [mb.record_int(KWH, 12), mb.record_int(KWH, 5, tariff=1)]
+        assert dialect_for(METER).meaning([answer(0x04, *records)]).values == {"energy_wh": 12_000}
 
 
 class TestErrands:
