@@ -24,7 +24,7 @@ from backend.base.db import db
 from backend.billing import tasks as billing_tasks
 from backend.cashier import service as cashier
 from backend.cashier import tasks as cashier_tasks
-from backend.metering import bus_jobs, refused
+from backend.metering import bus_jobs, missed, refused
 from backend.notices import service as notices
 
 log = logging.getLogger("nuan.schedule")
@@ -51,6 +51,10 @@ class Jobs:
             ),
             "close_days",
         )
+
+    def reread_missed(self) -> None:
+        """Have the midnights without a register read again while the meters keep them."""
+        self._run(lambda: missed.find(self.clock.now()), "reread_missed")
 
     def issue_bills(self) -> None:
         """Enqueue what has not been billed up to each region's newest settlement day."""
@@ -102,6 +106,7 @@ def plan(jobs: Jobs, reminder_hour: int) -> BackgroundScheduler:
     now = jobs.clock.now()
     rows: list[tuple[Callable[[], None], CronTrigger | IntervalTrigger]] = [
         (jobs.close_days, _cron(hour=0, minute=20)),
+        (jobs.reread_missed, _cron(hour=1, minute=30)),
         (jobs.issue_bills, _cron(hour=2)),
         (jobs.charge, _cron(hour=3)),
         (jobs.remind, _cron(hour=reminder_hour, minute=0)),

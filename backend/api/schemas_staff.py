@@ -7,6 +7,7 @@ from marshmallow import ValidationError, validate, validates_schema
 
 from backend.api.fields import Text, Whole, one_of
 from backend.api.outs import maybe_whole, text, whole
+from backend.metering.anomalies import FLAGS, MAX_PAGE
 from backend.metering.commands import ACTIONS
 from backend.metering.freezes import WHATS
 from backend.metering.plans import PLANS
@@ -115,3 +116,43 @@ class CommandOut(Schema):
     ended_at = fields.AwareDateTime(allow_none=True)
     error = text(allow_none=True)
     reading_id = maybe_whole("the reading that shows how it stands")
+
+
+class AnomaliesIn(Schema):
+    """Which odd readings: of one flag or all, a page at a time."""
+
+    flag = Text(1, 32, load_default=None, validate=[one_of(*FLAGS)])
+    page = Whole(1, MAX_PAGE, query=True, load_default=1)
+
+
+class AnomalyOut(Schema):
+    """A meter's newest reading with a flag, beside the usable one before it."""
+
+    flag = text()
+    meaning = text()
+    to_do = text()
+    meter_id = maybe_whole("null for a meter nobody knows")
+    address = text(allow_none=True)
+    kind = text(allow_none=True)
+    building = text(allow_none=True)
+    unit_no = text(allow_none=True)
+    bus = text(allow_none=True)
+    first_at = fields.AwareDateTime()
+    last_at = fields.AwareDateTime()
+    times = whole("in the last 30 days")
+    reading_id = maybe_whole("null where no reading was made of it")
+    register = maybe_whole()
+    previous = maybe_whole("the last usable register before it")
+    previous_at = fields.AwareDateTime(allow_none=True)
+    reason = text("why it was refused", allow_none=True)
+    frame = text("hex", allow_none=True)
+
+
+class AnomaliesOut(Schema):
+    """A page of odd readings, and how many there are by flag."""
+
+    counts = fields.Dict(keys=fields.String(), values=fields.Integer())
+    total = whole()
+    page = whole()
+    pages = whole()
+    rows = fields.List(fields.Nested(AnomalyOut))

@@ -8,9 +8,17 @@ from apiflask import APIBlueprint
 
 from backend.api import answers
 from backend.api.fields import ID
-from backend.api.schemas_staff import CommandIn, CommandOut, PlanIn, RunIn, RunOut
+from backend.api.schemas_staff import (
+    AnomaliesIn,
+    AnomaliesOut,
+    CommandIn,
+    CommandOut,
+    PlanIn,
+    RunIn,
+    RunOut,
+)
 from backend.base.db import db
-from backend.metering import commands, plans, runs
+from backend.metering import anomalies, commands, plans, runs
 from backend.metering.models import ReadingRun
 from backend.people.access import allow, principal
 
@@ -119,3 +127,25 @@ def withdraw_command(command_id: int) -> Any:
     command = commands.withdraw(command_id, principal(), answers.now())
     db.session.commit()
     return command
+
+
+@bp.get("/anomalies")
+@bp.input(AnomaliesIn, location="query", arg_name="asked")
+@bp.output(AnomaliesOut)
+@allow("operator", "manager")
+def list_anomalies(asked: dict[str, Any]) -> dict[str, Any]:
+    """Odd readings of the last 30 days: each meter's newest of each flag, and what to do."""
+    found = anomalies.recent(answers.now(), asked["flag"], asked["page"])
+    return {
+        "counts": found.counts,
+        "total": found.total,
+        "page": found.page,
+        "pages": found.pages,
+        "rows": [_anomaly(row) for row in found.rows],
+    }
+
+
+def _anomaly(row: Any) -> dict[str, Any]:
+    meaning = anomalies.FLAGS[row.flag]
+    frame = bytes(row.frame).hex() if row.frame else None
+    return {**row._mapping, "meaning": meaning.says, "to_do": meaning.to_do, "frame": frame}

@@ -58,8 +58,11 @@ def recount(building_id: int, day: date, now: datetime) -> Settled:
     """Count a building's closed day again where readings came late.
 
     Nothing is touched where they change nothing.  A meter on whose usage a bill stands keeps the
-    row it was billed by, flagged, and the bill is named.
+    row it was billed by, flagged, and the bill is named.  A day not closed yet is left to its
+    closing.
     """
+    if db.session.get(ClosedDay, (building_id, day)) is None:
+        return Settled([], [], [])
     changed = closing.changed_since(building_id, day)
     if not changed:
         return Settled([], [], [])

@@ -21,6 +21,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.console import (
+    anomalies,
     billing,
     bus_jobs,
     buses,
@@ -52,6 +53,7 @@ NAVIGATION = (
     ("console.calibrations", "参数辨识", frozenset({"operator", "manager"})),
     ("console.reading_success", "抄表成功率", frozenset({"operator", "manager"})),
     ("console.runs", "抄表任务", frozenset({"operator", "manager"})),
+    ("console.anomalies", "异常读数", frozenset({"operator", "manager"})),
     ("console.buses", "采集总线", frozenset({"operator", "manager"})),
     ("console.bus_jobs", "总线任务", frozenset({"operator", "manager"})),
     ("console.refused", "拒收报文", frozenset({"operator", "manager"})),
@@ -60,7 +62,7 @@ NAVIGATION = (
 
 PAGES = (
     *(sessions, finance, billing, settlements, calibrations),
-    *(reading, runs, supplies, imports, buses, bus_jobs),
+    *(reading, runs, supplies, anomalies, imports, buses, bus_jobs),
 )
 
 # Besides the account's own lock: passwords tried for many accounts from one address.

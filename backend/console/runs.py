@@ -186,7 +186,7 @@ def meter_page(meter_id: int) -> str:
         meter=meter,
         title=runs.meter_title(meter),
         state=db.session.get(MeterState, meter_id),
-        may_freeze=partial(freezes.keeps, meter.protocol, meter.options),
+        may_freeze=partial(freezes.keeps, meter.protocol, meter.profile, meter.options),
         supply=None if meter.removed_on else commands.supply_of(meter),
         history=queries.supply_commands(meter_id=meter_id),
         **_words(),

@@ -28,7 +28,8 @@ BAD_RATIO = "ratio_invalid"
 SOURCE_FLAGS = {rules.ESTIMATED, rules.STALE, rules.NO_PAIR, rules.NEGATIVE_DELTA, BAD_RATIO}
 
 # Around each meter's instant: what was frozen then, the last usable reading up to it and the
-# first after it, and the flags of the newest unusable one since.  Corrections win over originals.
+# first after it, and the flags of the newest unusable one since.  Of one moment
+# corrections win over originals, and what a person wrote down over what a wire said.
 AROUND = sa.text(f"""
     SELECT m.id AS meter_id, f.id AS frozen_id, f.read_at AS frozen_at, f.register AS frozen,
            b.id AS before_id, b.read_at AS before_at, b.register AS before,
@@ -49,12 +50,12 @@ AROUND = sa.text(f"""
            SELECT id, read_at, register FROM reading r
             WHERE meter_id = m.id AND read_at <= m.at AND read_at > m.at - CAST(:reach AS interval)
               AND register IS NOT NULL AND {USABLE}
-            ORDER BY read_at DESC, corrects_id DESC LIMIT 1) b ON true
+            ORDER BY read_at DESC, corrects_id DESC, author_id IS NULL LIMIT 1) b ON true
       LEFT JOIN LATERAL (
            SELECT id, read_at, register FROM reading r
             WHERE meter_id = m.id AND read_at > m.at AND read_at < m.at + CAST(:reach AS interval)
               AND register IS NOT NULL AND {USABLE}
-            ORDER BY read_at, corrects_id DESC LIMIT 1) a ON true
+            ORDER BY read_at, corrects_id DESC, author_id IS NULL LIMIT 1) a ON true
 """)
 
 

@@ -27,17 +27,24 @@ KEPT_BY_PROTOCOL: Final[dict[str, tuple[str, ...]]] = {
     "cjt188": (MONTH,),
     "dlt645_2007": (DAY, MONTH),
     "dlt645_1997": (MONTH,),
-    "qgdw3761": (DAY, MONTH),
     "mbus": (DAY, MONTH),
     "modbus": (DAY, MONTH),
     "modbus_tcp": (DAY, MONTH),
 }
+# The same where a make keeps more than its protocol says.
+KEPT_BY_PROFILE: Final[dict[tuple[str, str], tuple[str, ...]]] = {("cjt188", "2018"): (DAY, MONTH)}
 
 
-def keeps(protocol: str, options: Mapping[str, Any], what: str) -> bool:
-    """Whether a meter of this protocol may be asked for `what`, going by its record."""
-    kept = options.get("freezes", KEPT_BY_PROTOCOL.get(protocol, ()))
-    return what == CURRENT or what in kept
+def keeps(protocol: str, profile: str, options: Mapping[str, Any], what: str) -> bool:
+    """Whether a meter of this protocol and make may be asked for `what`, going by its record."""
+    usual = KEPT_BY_PROFILE.get((protocol, profile), KEPT_BY_PROTOCOL.get(protocol, ()))
+    return what == CURRENT or what in options.get("freezes", usual)
+
+
+def makes_that_keep(what: str) -> list[str]:
+    """`protocol` or `protocol:profile` of the meters that keep `what`, options aside."""
+    by_profile = [":".join(make) for make, kept in KEPT_BY_PROFILE.items() if what in kept]
+    return by_profile + [name for name, kept in KEPT_BY_PROTOCOL.items() if what in kept]
 
 
 def oldest(what: str, now: datetime) -> date:

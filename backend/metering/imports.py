@@ -21,6 +21,7 @@ from backend.archive.models import Bus, Meter
 from backend.base.db import db
 from backend.base.money import round_half_up
 from backend.metering import closing, import_rows, quality, service, tables
+from backend.metering.batch import Batch
 from backend.metering.file_layouts import DEFAULT, Layout, layouts
 from backend.metering.import_rows import ImportRow, Refused
 from backend.metering.service import NewReading
@@ -140,7 +141,7 @@ def _take_in(parsed: Iterator[ImportRow], layout: Layout, report: Report, staff_
 def _store(readings: dict[int, NewReading], report: Report) -> int:
     """Store a chunk (line -> reading), noting what is doubtful about it; returns how many new."""
     lines = {_key(r): line for line, r in readings.items()}
-    for reading in quality.flag(list(readings.values())):
+    for reading in quality.flag(Batch.of(list(readings.values()))):
         for flag in ("reverse", "jump"):
             if flag in reading.flags and len(report.doubtful) < MAX_REPORTED:
                 line = lines[_key(reading)]

@@ -28,7 +28,8 @@ REACH: Final = timedelta(days=40)
 SOON: Final = timedelta(minutes=2)  # the rest of a building's late readings come together
 MAX_DAYS: Final = 10_000  # of one batch; what is beyond is found when the next reading comes
 
-# The closed days between the readings before and after, of which the late ones are in the middle.
+# The closed days between the readings before and after, of which the late ones are in the middle;
+# and yesterday, which may be closing this moment without having seen them.
 _DAYS = sa.text("""
 SELECT DISTINCT m.building_id, c.day
   FROM unnest(CAST(:meters AS bigint[]), CAST(:firsts AS timestamptz[]),
@@ -44,8 +45,10 @@ SELECT DISTINCT m.building_id, c.day
         WHERE r.meter_id = m.id AND read_at > n.last
           AND read_at < n.last + CAST(:reach AS interval) AND register IS NOT NULL
         ORDER BY read_at LIMIT 1) a ON true
-  JOIN closed_day c ON c.building_id = m.building_id
-   AND c.day BETWEEN
+  JOIN LATERAL (
+       SELECT day FROM closed_day WHERE building_id = m.building_id
+        UNION SELECT CAST(:yesterday AS date)) c
+    ON c.day BETWEEN
        (coalesce(b.at, n.first - interval '1 day') AT TIME ZONE 'Asia/Shanghai')::date AND
        (coalesce(a.at - interval '1 microsecond', n.last) AT TIME ZONE 'Asia/Shanghai')::date
  ORDER BY 1, 2 LIMIT :most
@@ -68,13 +71,20 @@ def notice(fresh: Sequence[NewReading], meters: Mapping[int, Known]) -> int:
     if not wanted:
         return 0
     ids, firsts, lasts = (list(column) for column in zip(*wanted, strict=True))
-    values = {"meters": ids, "firsts": firsts, "lasts": lasts, "reach": REACH, "most": MAX_DAYS}
+    now = current_app.extensions["nuan_clock"].now()
+    values = {
+        "meters": ids,
+        "firsts": firsts,
+        "lasts": lasts,
+        "reach": REACH,
+        "yesterday": business_day(now) - timedelta(days=1),
+        "most": MAX_DAYS,
+    }
     days = db.session.execute(_DAYS, values).all()
-    at = current_app.extensions["nuan_clock"].now() + SOON if days else None
     for building_id, day in days:
         tasks.defer(
             "billing.recount",
-            at=at,
+            at=now + SOON,
             once=f"recount:{building_id}:{day}",
             lock=f"recount:{building_id}",
             building_id=building_id,

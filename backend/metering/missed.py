@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from backend.base.clock import business_day, day_start
 from backend.base.db import db
 from backend.metering import freezes
-from backend.metering.freezes import DAY, KEPT_BY_PROTOCOL, NO_FREEZE
+from backend.metering.freezes import DAY, NO_FREEZE
 from backend.metering.quality import USABLE
-from backend.metering.rules import TOLERANCE
+from backend.metering.rules import FREEZE_WITHIN, TOLERANCE
 from backend.metering.runs import RANKS
 
 PLAN: Final = "missed"
@@ -37,12 +37,15 @@ WITH midnight AS (
       JOIN meter m ON m.installed_on < n.day AND m.removed_on IS NULL AND m.kind <> 'room'
       JOIN bus b ON b.id = m.bus_id AND b.link NOT LIKE 'push://%'
      WHERE CASE WHEN m.options ? 'freezes' THEN m.options -> 'freezes' ? 'day'
-                ELSE m.protocol = ANY(:protocols) END
+                ELSE m.protocol = ANY(:makes) OR m.protocol || ':' || m.profile = ANY(:makes)
+                  OR b.link LIKE 'concentrator://%' END
        AND m.id NOT IN (SELECT meter_id FROM without)
        AND NOT EXISTS (
            SELECT 1 FROM reading r
-            WHERE r.meter_id = m.id AND r.read_at BETWEEN n.at - :tolerance AND n.at + :tolerance
-              AND r.register IS NOT NULL AND {USABLE})
+            WHERE r.meter_id = m.id AND r.register IS NOT NULL AND {USABLE}
+              AND r.read_at BETWEEN n.at - :frozen_within AND n.at + :frozen_within
+              AND (r.kind = 'freeze'
+                   OR r.read_at BETWEEN n.at - :tolerance AND n.at + :tolerance))
        AND NOT EXISTS (
            SELECT 1 FROM reading_run r JOIN reading_run_item i ON i.run_id = r.id
             WHERE r.plan = :plan AND r.period_from = n.at AND i.meter_id = m.id)
@@ -76,7 +79,7 @@ def find(now: datetime) -> int:
     """Put every missing midnight that is still kept into its run; how many meters' midnights.
 
     Missing: neither a freeze nor a usable current register within TOLERANCE of 00:00.  Left out:
-    meters that push, whose record says that they keep no day freezes, or that have said so
+    meters that push, whose protocol or record says that they keep none, or that have said so
     themselves within LEFT_ALONE.  One statement.
     """
     days = midnights(now)
@@ -88,8 +91,9 @@ def find(now: datetime) -> int:
             "untils": [freezes.kept_until(DAY, day) for day in days],
             "left_alone": now - LEFT_ALONE,
             "no_freeze": NO_FREEZE,
-            "protocols": [name for name, kept in KEPT_BY_PROTOCOL.items() if DAY in kept],
+            "makes": freezes.makes_that_keep(DAY),
             "tolerance": TOLERANCE,
+            "frozen_within": FREEZE_WITHIN,
             "plan": PLAN,
             "rank": RANKS["missed"],
             "now": now,

@@ -106,7 +106,7 @@ def set_plan(
     """
     meter: Meter = runs.get(Meter, meter_id)
     what = FROZEN.get(plan or "") if frozen else CURRENT
-    if what is None or not freezes.keeps(meter.protocol, meter.options, what):
+    if what is None or not freezes.keeps(meter.protocol, meter.profile, meter.options, what):
         raise Problem("no_freeze", field="frozen")
     new = {"plan": plan} if plan else {}
     if plan and what != CURRENT:

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 
 from backend.archive.models import Meter
 from backend.base.db import db
 from backend.base.exact import exact
 from backend.metering import rules
+from backend.metering.batch import Batch
 from backend.metering.bus_rules import CLOCK_DRIFT, is_drifted
 from backend.metering.models import MeterState
 
@@ -97,10 +99,12 @@ def register_of(
 ) -> rules.Register:
     """A meter's register; what is usual a day is in Wh or litres, so it is divided by the ratio."""
     usual = USUAL_MAX_PER_DAY.get((kind, scope), FALLBACK_MAX_PER_DAY)
-    return rules.Register(register_max or REGISTER_MAX, max_per_day or exact(usual) / ratio(said))
+    if max_per_day is None and said is not None:
+        return rules.Register(register_max or REGISTER_MAX, exact(usual) / ratio(said))
+    return rules.Register(register_max or REGISTER_MAX, max_per_day or usual)
 
 
-def known(meters: Iterable[int]) -> dict[int, Known]:
+def known(meters: list[int]) -> dict[int, Known]:
     """What is known of these meters, in one statement."""
     rows = db.session.execute(
         sa.select(
@@ -116,7 +120,7 @@ def known(meters: Iterable[int]) -> dict[int, Known]:
             MeterState.register_since,
         )
         .outerjoin(MeterState, MeterState.meter_id == Meter.id)
-        .where(Meter.id.in_(meters))
+        .where(Meter.id == sa.func.any(sa.literal(meters, pg.ARRAY(sa.BigInteger))))
     )
     return {
         row.id: Known(
@@ -140,21 +144,20 @@ def _register_or_widest(row: Any) -> rules.Register:
 
 
 def flag(
-    batch: Sequence[NewReading],
+    batch: Batch,
     meters: Mapping[int, Known] | None = None,
     thresholds: Thresholds = Thresholds(),
 ) -> list[NewReading]:
-    """The batch in order of time, each reading with what is odd about it (docs/reading.md)."""
-    found = known({r.meter_id for r in batch}) if meters is None else meters
-    ordered = sorted(batch, key=attrgetter("meter_id", "read_at"))
-    odd = set(_odd(ordered, found, thresholds))
+    """The batch in its order, each reading with what is odd about it (docs/reading.md)."""
+    found = known(batch.meter_ids()) if meters is None else meters
+    odd = set(_odd(batch, found, thresholds))
     if not odd:
-        return ordered
-    suspects = [r for r in ordered if r.meter_id in odd]
+        return batch.readings
+    suspects = [r for r in batch.readings if r.meter_id in odd]
     around = _neighbours([r for r in suspects if _is_late(r, found[r.meter_id])])
     moving = _moving({found[m].building_id for m in odd}, suspects, thresholds)
     flagged: list[NewReading] = []
-    for meter_id, readings in groupby(ordered, key=attrgetter("meter_id")):
+    for meter_id, readings in groupby(batch.readings, key=attrgetter("meter_id")):
         if meter_id not in odd:
             flagged += readings
             continue
@@ -167,34 +170,30 @@ def _is_late(reading: NewReading, meter: Known) -> bool:
     return meter.last_at is not None and reading.read_at <= meter.last_at
 
 
-def _odd(
-    ordered: Sequence[NewReading], meters: Mapping[int, Known], thresholds: Thresholds
-) -> list[int]:
+def _odd(batch: Batch, meters: Mapping[int, Known], thresholds: Thresholds) -> list[int]:
     """Meters of which some reading is not plainly good; by arithmetic over the whole batch."""
     drift_s = thresholds.clock_drift_s
-    odd = [r.meter_id for r in ordered if r.flags or is_drifted(r.clock_drift_s, drift_s)]
+    odd = [r.meter_id for r in batch.readings if r.flags or is_drifted(r.clock_drift_s, drift_s)]
     for name, (low, high) in (
         ("room_cdeg", POSSIBLE_ROOM_CDEG),
         ("supply_cdeg", POSSIBLE_PIPE_CDEG),
         ("return_cdeg", POSSIBLE_PIPE_CDEG),
     ):
-        values = map(attrgetter(name), ordered)
-        odd += [
-            r.meter_id
-            for r, value in zip(ordered, values, strict=True)
-            if value is not None and not low <= value <= high
-        ]
-    counting = [r for r in ordered if r.register is not None]
-    return odd + (_odd_registers(counting, meters, thresholds) if counting else [])
+        values = list(map(attrgetter(name), batch.readings))
+        if values.count(None) < len(values):
+            odd += [
+                r.meter_id
+                for r, value in zip(batch.readings, values, strict=True)
+                if value is not None and not low <= value <= high
+            ]
+    counting = batch.take(np.array([r.register is not None for r in batch.readings], dtype=bool))
+    return odd + (_odd_registers(counting, meters, thresholds) if len(counting) else [])
 
 
-def _odd_registers(
-    ordered: Sequence[NewReading], meters: Mapping[int, Known], thresholds: Thresholds
-) -> list[int]:
+def _odd_registers(batch: Batch, meters: Mapping[int, Known], thresholds: Thresholds) -> list[int]:
     """Meters whose register does not simply move on by a believable step."""
-    ids = np.array([r.meter_id for r in ordered], dtype=np.int64)
-    at = np.array([r.read_at.timestamp() for r in ordered])
-    shown = np.array([r.register for r in ordered], dtype=np.float64)
+    ids, at = batch.meters, batch.at
+    shown = np.array([r.register for r in batch.readings], dtype=np.float64)
     unique, first, of = np.unique(ids, return_index=True, return_inverse=True)
     mine = [meters[m] for m in unique.tolist()]
     never = float("nan")

@@ -33,9 +33,10 @@ DOUBTFUL = (REVERSE, JUMP)
 # Flags of a register at an instant.
 ESTIMATED, STALE = "estimated", "stale_boundary"
 
-# A reading so near to an instant stands for it as it is; a freeze's own clock may be off by less.
+# A reading so near to an instant stands for it as it is; so does a freeze whose meter's clock is
+# no further off (the dialects believe no other).
 TOLERANCE = timedelta(minutes=15)
-FREEZE_WITHIN = timedelta(minutes=1)
+FREEZE_WITHIN = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql as pg
 
 from backend.base.clock import business_day, second_of_day
 from backend.base.db import db
 from backend.metering import reopening, rules
+from backend.metering.batch import literal
 from backend.metering.models import DaySeries
 
 if TYPE_CHECKING:
@@ -30,13 +30,31 @@ def fill(readings: Iterable[NewReading]) -> None:
     """Put the readings' temperatures into their days; the last reading of a slot stands."""
     samples: dict[Key, list[tuple[int, int]]] = defaultdict(list)
     for r in readings:
+        if r.supply_cdeg is None and r.return_cdeg is None and r.room_cdeg is None:
+            continue
         if r.kind == "current" and rules.UNUSABLE_TEMPERATURES.isdisjoint(r.flags):
+            day, second = business_day(r.read_at), second_of_day(r.read_at)
             for quantity in QUANTITIES:
                 value = getattr(r, quantity)
                 if value is not None:
-                    key = (r.meter_id, quantity, business_day(r.read_at))
-                    samples[key].append((second_of_day(r.read_at), value))
+                    samples[r.meter_id, quantity, day].append((second, value))
     store({key: rules.pack_day(found, INTERVAL_S) for key, found in samples.items()})
+
+
+_HELD = sa.text("""
+SELECT d.meter_id, d.quantity, d.day, d.samples
+  FROM unnest(CAST(:meters AS bigint[]), CAST(:quantities AS text[]), CAST(:days AS date[]))
+       AS n(meter_id, quantity, day)
+  JOIN day_series d USING (meter_id, quantity, day)
+ ORDER BY d.meter_id, d.quantity, d.day FOR UPDATE OF d
+""")
+_PUT = sa.text("""
+INSERT INTO day_series (meter_id, quantity, day, interval_s, samples)
+SELECT * FROM unnest(CAST(:meters AS bigint[]), CAST(:quantities AS text[]),
+                     CAST(:days AS date[]), CAST(:intervals AS int[]), CAST(:samples AS bytea[]))
+ON CONFLICT (meter_id, quantity, day) DO UPDATE SET
+    samples = excluded.samples, interval_s = excluded.interval_s
+""")
 
 
 def store(days: dict[Key, bytes]) -> None:
@@ -47,32 +65,15 @@ def store(days: dict[Key, bytes]) -> None:
     if not days:
         return
     keys = sorted(days)
+    meters, quantities, on = zip(*keys, strict=True)
+    which = {"meters": literal(meters), "quantities": literal(quantities), "days": literal(on)}
     held = {
-        (row.meter_id, row.quantity, row.day): row.samples
-        for row in db.session.execute(
-            sa.select(DaySeries.meter_id, DaySeries.quantity, DaySeries.day, DaySeries.samples)
-            .where(sa.tuple_(DaySeries.meter_id, DaySeries.quantity, DaySeries.day).in_(keys))
-            .order_by(DaySeries.meter_id, DaySeries.quantity, DaySeries.day)
-            .with_for_update()
-        )
+        (row.meter_id, row.quantity, row.day): bytes(row.samples)
+        for row in db.session.execute(_HELD, which)
     }
-    rows = [
-        {
-            "meter_id": key[0],
-            "quantity": key[1],
-            "day": key[2],
-            "interval_s": rules.interval_of(days[key]),
-            "samples": rules.merge(held[key], days[key]) if key in held else days[key],
-        }
-        for key in keys
-    ]
-    insert = pg.insert(DaySeries).values(rows)
-    db.session.execute(
-        insert.on_conflict_do_update(
-            index_elements=["meter_id", "quantity", "day"],
-            set_={"samples": insert.excluded.samples, "interval_s": insert.excluded.interval_s},
-        )
-    )
+    merged = [rules.merge(held[key], days[key]) if key in held else days[key] for key in keys]
+    intervals = literal(rules.interval_of(days[key]) for key in keys)
+    db.session.execute(_PUT, {**which, "intervals": intervals, "samples": merged})
     reopening.reopen((meter_id, day) for meter_id, _quantity, day in keys)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from flask import current_app
 
-from backend.base.clock import month_start
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.metering import (
@@ -22,6 +21,7 @@ from backend.metering import (
     series,
     store,
 )
+from backend.metering.batch import Batch
 from backend.metering.models import ManualEntry, Reading
 from backend.metering.refused import Refusal
 
@@ -62,17 +62,18 @@ class Recorded:
     duplicates: int
 
 
-def record(batch: Sequence[NewReading]) -> Recorded:
+def record(readings: Sequence[NewReading]) -> Recorded:
     """Store a batch exactly once; a reading already there is left as it is.
 
     Flags each reading against what is known of its meter, moves the meters' states, counts the
     answers, fills the days' series, and has closed days counted again where a reading changes
     what is known of them.  Everything in the caller's transaction.
     """
-    if not batch:
+    if not readings:
         return Recorded(0, 0)
+    batch = Batch.of(readings)
     _ensure_partitions(batch)
-    meters = quality.known({r.meter_id for r in batch})
+    meters = quality.known(batch.meter_ids())
     parted = store.part(batch, {meter_id: known.last_at for meter_id, known in meters.items()})
     fresh = store.put(quality.flag(parted.new, meters, _thresholds()))
     store.move_states(fresh)
@@ -148,7 +149,7 @@ def typed_reading(
         author_id=staff_id,
         reason=note,
     )
-    (new,) = quality.flag([typed])
+    (new,) = quality.flag(Batch.of([typed]))
     _confirmed(new.flags, confirm, note)
     record([new])
     reading_id = _existing_id(meter_id, read_at)
@@ -197,10 +198,9 @@ def _existing_id(meter_id: int, read_at: datetime) -> int:
     return found
 
 
-def _ensure_partitions(batch: Sequence[NewReading]) -> None:
+def _ensure_partitions(batch: Batch) -> None:
     """The (UTC) months of a batch have their partitions; asking for one that exists is cheap."""
-    moments = {r.read_at for r in batch}
-    for month in sorted({month_start(at.astimezone(UTC).date()) for at in moments}):
+    for month in batch.months():
         db.session.execute(sa.select(sa.func.nuan_reading_partition(month)))
 
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
+from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import psycopg
 import sqlalchemy as sa
 from psycopg import sql as pgsql
 
-from backend.base.clock import business_day
 from backend.base.db import db
-from backend.metering.rules import is_usable
+from backend.metering.batch import Batch, literal
+from backend.metering.rules import DAY_S, is_usable
 
 if TYPE_CHECKING:
     from backend.metering.service import NewReading
 
+SLICE = 1000  # rows
+SHANGHAI_AHEAD_S = 8 * 3600  # without summer time since 1991
 # The columns of a reading; those before `register` are said of every one.
 COLUMNS = (
     "meter_id", "read_at", "source", "kind", "corrects_id", "register", "volume_l", "power_w",
@@ -43,7 +46,7 @@ _NULL = "\\N"
 
 # Which of these are there already, and which of those with another register; most are one row.
 _THERE = """
-SELECT n.position, r.register IS DISTINCT FROM n.register AS differs
+SELECT n.position - 1, r.register IS DISTINCT FROM n.register AS differs
   FROM unnest(%s::bigint[], %s::timestamptz[], %s::text[], %s::bigint[], %s::bigint[])
        WITH ORDINALITY AS n(meter_id, read_at, kind, corrects_id, register, position)
   JOIN reading r USING (meter_id, read_at, kind, corrects_id)
@@ -52,49 +55,55 @@ SELECT n.position, r.register IS DISTINCT FROM n.register AS differs
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
+class Parted:
     """A batch parted: not stored yet, and stored (or said twice) with another register."""
 
-    new: list[NewReading]
+    new: Batch
     conflicts: list[NewReading]
 
 
-def part(batch: Sequence[NewReading], last: Mapping[int, datetime | None]) -> Sorted:
+def part(batch: Batch, last: Mapping[int, datetime | None]) -> Parted:
     """Leave out the readings that are there already, asking only about those that may be.
 
     `last` is the moment of each meter's last reading: what is newer is new.
     """
-    once: dict[Any, NewReading] = {}
-    conflicts = []
-    for reading in batch:
-        first = once.setdefault(_KEY(reading), reading)
-        if first is not reading and first.register != reading.register:
-            conflicts.append(reading)
-    distinct = list(once.values())
-    doubtful = [r for r in distinct if (at := last.get(r.meter_id)) is not None and r.read_at <= at]
-    if not doubtful:
-        return Sorted(distinct, conflicts)
-    there = _there(doubtful)
-    conflicts += [doubtful[n] for n, differs in there.items() if differs]
-    known = {id(doubtful[n]) for n in there}
-    return Sorted([r for r in distinct if id(r) not in known], conflicts)
+    once, conflicts = _once(batch)
+    newest = [-inf if (at := last.get(m)) is None else at.timestamp() for m in batch.meter_ids()]
+    of = np.searchsorted(np.array(batch.meter_ids()), once.meters)
+    doubtful = once.at <= np.array(newest)[of]
+    if not doubtful.any():
+        return Parted(once, conflicts)
+    asked = once.take(doubtful)
+    there = _there(asked.readings)
+    conflicts += [asked.readings[n] for n, differs in there if differs]
+    doubtful[np.flatnonzero(doubtful)[[n for n, _ in there]]] = False
+    return Parted(once.take(doubtful | (once.at > np.array(newest)[of])), conflicts)
 
 
-def _there(readings: Sequence[NewReading]) -> dict[int, bool]:
-    """Index -> whether the stored row's register differs, of those that are stored."""
+def _once(batch: Batch) -> tuple[Batch, list[NewReading]]:
+    """Each reading once, the first to be said; others of its key with another register."""
+    repeats = batch.may_repeat()
+    if not repeats.any():
+        return batch, []
+    first: dict[Any, NewReading] = {}
+    kept, conflicts = np.ones(len(batch), dtype=np.bool_), []
+    for n in np.flatnonzero(repeats).tolist():
+        reading = batch.readings[n]
+        known = first.setdefault(_KEY(reading), reading)
+        if known is not reading:
+            kept[n] = False
+            if known.register != reading.register:
+                conflicts.append(reading)
+    return batch.take(kept), conflicts
+
+
+def _there(readings: Sequence[NewReading]) -> list[tuple[int, bool]]:
+    """(index, whether the stored row's register differs) of those that are stored."""
     meters, moments, kinds, corrects = zip(*map(_KEY, readings), strict=True)
-    values = (
-        list(meters),
-        _texts("read_at", moments),
-        list(kinds),
-        list(corrects),
-        [r.register for r in readings],
-        min(moments),
-        max(moments),
-    )
+    columns = (meters, _texts("read_at", moments), kinds, corrects, [r.register for r in readings])
     with _raw().cursor() as cursor:
-        rows = cursor.execute(_THERE, values).fetchall()
-    return {position - 1: differs for position, differs in rows}
+        values = (*map(literal, columns), min(moments), max(moments))
+        return cursor.execute(_THERE, values).fetchall()
 
 
 def put(batch: Sequence[NewReading]) -> list[NewReading]:
@@ -127,20 +136,25 @@ def _put_staged(batch: Sequence[NewReading]) -> list[NewReading]:
 
 
 def _copy(table: str, batch: Sequence[NewReading]) -> None:
-    """COPY a batch column by column as text: a third of the time of a call for each row."""
+    """COPY a batch, formatted column by column: cheaper than a call for each row.
+
+    A slice at a time, so that the server takes in one while the next is made.
+    """
     columns = dict(zip(COLUMNS, zip(*map(_VALUES, batch), strict=True), strict=True))
-    used = [
-        name
-        for name, values in columns.items()
-        if name in _ALWAYS or any(v is not None and v != [] for v in values)
-    ]
-    lines = "\n".join(map("\t".join, zip(*(_texts(n, columns[n]) for n in used), strict=True)))
+    used = [name for name in COLUMNS if name in _ALWAYS or _says(name, columns[name])]
     names = pgsql.SQL(", ").join(map(pgsql.Identifier, used))
     with (
         _raw().cursor() as cursor,
         cursor.copy(_COPY.format(pgsql.Identifier(table), names)) as copy,
     ):
-        copy.write(f"{lines}\n".encode())
+        for at in range(0, len(batch), SLICE):
+            texts = [_texts(name, columns[name][at : at + SLICE]) for name in used]
+            copy.write("\n".join(map("\t".join, zip(*texts, strict=True))) + "\n")
+
+
+def _says(name: str, values: Sequence[Any]) -> bool:
+    """Whether a column has anything but its default."""
+    return any(values) if name == "flags" else values.count(None) < len(values)
 
 
 def _texts(name: str, values: Sequence[Any]) -> list[str]:
@@ -198,32 +212,22 @@ WHERE s.last_ok_at IS NULL OR s.last_ok_at <= excluded.last_ok_at
 
 
 def move_states(fresh: Sequence[NewReading]) -> None:
-    """Bring the meters' states up to the newest of these readings."""
-    newest: dict[int, NewReading] = {}
-    for reading in fresh:
-        known = newest.get(reading.meter_id)
-        if known is not None and not _later(reading, known):
-            continue
-        if not reading.flags or is_usable(reading.flags, reading.author_id):
-            newest[reading.meter_id] = reading
+    """Bring the meters' states up to the newest of these readings, given in order of time."""
+    newest = {r.meter_id: r for r in fresh if not r.flags or is_usable(r.flags, r.author_id)}
     if not newest:
         return
     meters, moments, kinds, corrects = zip(*map(_KEY, newest.values()), strict=True)
     db.session.execute(
         _MOVE,
         {
-            "meters": list(meters),
-            "moments": list(moments),
-            "kinds": list(kinds),
-            "corrects": list(corrects),
+            "meters": literal(meters),
+            "moments": literal(_texts("read_at", moments)),
+            "kinds": literal(kinds),
+            "corrects": literal(corrects),
             "first": min(moments),
             "last": max(moments),
         },
     )
-
-
-def _later(a: NewReading, b: NewReading) -> bool:
-    return (a.read_at, a.corrects_id) >= (b.read_at, b.corrects_id)
 
 
 _COUNT = sa.text("""
@@ -238,22 +242,20 @@ ON CONFLICT (meter_id, day) DO UPDATE SET
 
 def count(attempts: Iterable[tuple[int, datetime]], *, answered: bool) -> None:
     """Add (meter id, when asked) to the days' counts of asked and answered."""
-    days: dict[datetime, date] = {}  # a batch has far fewer moments than readings
-    tally: Counter[tuple[int, date]] = Counter()
-    for meter_id, at in attempts:
-        day = days.get(at)
-        if day is None:
-            day = days[at] = business_day(at)
-        tally[meter_id, day] += 1
-    if tally:
-        meters, of_days = zip(*tally, strict=True)
-        asked = list(tally.values())
-        db.session.execute(
-            _COUNT,
-            {
-                "meters": list(meters),
-                "days": list(of_days),
-                "asked": asked,
-                "answered": asked if answered else [0] * len(asked),
-            },
-        )
+    pairs = list(attempts)
+    if not pairs:
+        return
+    seconds = np.array([at.timestamp() for _, at in pairs])
+    days = ((seconds + SHANGHAI_AHEAD_S) // DAY_S).astype(np.int64)
+    keys = np.stack([np.array([meter_id for meter_id, _ in pairs], dtype=np.int64), days])
+    (meters, of_days), asked = np.unique(keys, axis=1, return_counts=True)
+    many = literal(asked.tolist())
+    db.session.execute(
+        _COUNT,
+        {
+            "meters": literal(meters.tolist()),
+            "days": literal(of_days.astype("datetime64[D]").tolist()),
+            "asked": many,
+            "answered": many if answered else literal([0] * len(asked)),
+        },
+    )

@@ -1,10 +1,13 @@
 """Operators read meters and order valves over the API."""
 
+from datetime import timedelta
+
 import pytest
 
 from backend.base.db import db
 from backend.metering import commands, runs
 from backend.metering.models import MeterCommand, ReadingRun
+from backend.metering.service import NewReading, record
 from tests import builders
 from tests.api.conftest import problem
 from tests.conftest import NOON
@@ -136,3 +139,38 @@ def test_a_meters_plan_is_set_and_taken_away(ask, house):
     assert ask("PUT", f"/meters/{meter.id}/plan", {"plan": None}).status_code == 204
     db.session.refresh(meter)
     assert meter.options == {}
+
+
+def test_odd_readings_are_listed_by_flag_with_what_to_do(ask, house):
+    meter = house.meters[0]
+    for hours, register in ((3, 5000), (2, 4000)):
+        at = NOON - timedelta(hours=hours)
+        record([NewReading(meter.id, at, "collector", register=register, frame=b"\x68\x16")])
+    db.session.commit()
+    answer = ask("GET", "/anomalies?flag=reverse", role="manager")
+    assert answer.status_code == 200, answer.text
+    (row,) = answer.json["rows"]
+    assert (row["flag"], row["meter_id"], row["register"], row["previous"], row["frame"]) == (
+        "reverse", meter.id, 4000, 5000, "6816"
+    )  # fmt: skip
+    assert row["to_do"] and answer.json["counts"] == {"reverse": 1}
+    assert ask("GET", "/anomalies?flag=odd").status_code == 422
+    assert ask("GET", "/anomalies", role="reader").status_code == 403
+
+
+def test_a_frozen_day_is_asked_for_within_its_reach_only(ask, house):
+    body = {"scope": "building", "ids": [house.id], "what": "day"}
+    begun = ask("POST", "/runs", {**body, "frozen_on": "2026-11-19"})
+    assert begun.status_code == 201, begun.text
+    assert (begun.json["what"], begun.json["frozen_on"]) == ("day", "2026-11-19")
+    refused = ask("POST", "/runs", {**body, "frozen_on": "2026-10-20"})
+    assert (refused.status_code, refused.json["code"]) == (422, "freeze_out_of_reach")
+    assert "2026-10-21 至 2026-11-20" in refused.json["detail"]
+    assert ask("POST", "/runs", {**body, "frozen_on": "never"}).status_code == 422
+
+
+def test_a_plan_may_ask_for_freezes_where_the_meter_keeps_them(ask, house):
+    path = f"/meters/{house.meters[0].id}/plan"
+    assert ask("PUT", path, {"plan": "monthly", "frozen": True}).status_code == 204
+    refused = ask("PUT", path, {"plan": "hourly", "frozen": True})
+    assert (refused.status_code, refused.json["code"]) == (422, "no_freeze")

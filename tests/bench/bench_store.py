@@ -71,29 +71,38 @@ def meters() -> int:
 
 
 def stored(rows: Sequence[NewReading]) -> float:
-    """Readings a second through metering.service.record, COMMIT a transaction."""
+    """Seconds for one transaction through metering.service.record."""
     began = time.perf_counter()
-    for at in range(0, len(rows), COMMIT):
-        service.record(rows[at : at + COMMIT])
-        db.session.commit()
-    return len(rows) / (time.perf_counter() - began)
+    service.record(rows)
+    db.session.commit()
+    return time.perf_counter() - began
 
 
 def copied(rows: Sequence[NewReading]) -> float:
-    """Readings a second by plain text COPY into an equal table without a primary key's help."""
-    db.session.execute(sa.text("CREATE TABLE bench_copy (LIKE reading INCLUDING ALL)"))
-    db.session.commit()
+    """Seconds for one transaction of plain text COPY into an equal table, without partitions."""
     raw = db.session.connection().connection.driver_connection
     began = time.perf_counter()
-    for at in range(0, len(rows), COMMIT):
-        with (
-            raw.cursor() as cursor,
-            cursor.copy(f"COPY bench_copy ({', '.join(COLUMNS)}) FROM STDIN") as copy,
-        ):
-            for row in rows[at : at + COMMIT]:
-                copy.write_row([getattr(row, name) for name in COLUMNS])
-        raw.commit()
-    return len(rows) / (time.perf_counter() - began)
+    with (
+        raw.cursor() as cursor,
+        cursor.copy(f"COPY bench_copy ({', '.join(COLUMNS)}) FROM STDIN") as copy,
+    ):
+        for row in rows:
+            copy.write_row([getattr(row, name) for name in COLUMNS])
+    db.session.commit()
+    return time.perf_counter() - began
+
+
+def measured(rows: Sequence[NewReading]) -> tuple[float, float, float]:
+    """Readings a second copied, stored, and stored again.
+
+    The three take turns, a transaction each, so that whatever else the machine does hits all alike.
+    """
+    db.session.execute(sa.text("CREATE TABLE bench_copy (LIKE reading INCLUDING ALL)"))
+    db.session.commit()
+    parts = [rows[at : at + COMMIT] for at in range(0, len(rows), COMMIT)]
+    took = [(copied(part), stored(part), stored(part)) for part in parts]
+    plain, ours, again = (len(rows) / sum(column) for column in zip(*took, strict=True))
+    return plain, ours, again
 
 
 def main() -> int:
@@ -107,18 +116,17 @@ def main() -> int:
             with app.app_context():
                 schema.migrate()
                 rows = readings(meters())
-                yardstick, ours = copied(rows), stored(rows)
-                again = stored(rows)
+                yardstick, ours, again = measured(rows)
                 db.session.remove()
                 db.engine.dispose()
         finally:
             postgres.stop_embedded(data)
-    ratio = ours / yardstick
+    ratio, ratio_again = ours / yardstick, again / yardstick
     print(
         f"store readings: {ours:,.0f}/s, duplicates {again:,.0f}/s, COPY {yardstick:,.0f}/s, "
-        f"ratio {ratio:.2f} (goal {BUDGET})"
+        f"ratio {ratio:.2f}, of duplicates {ratio_again:.2f} (goal {BUDGET})"
     )
-    return ratio < BUDGET
+    return min(ratio, ratio_again) < BUDGET
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def test_yesterdays_statement_is_asked_for(app):
 def test_every_job_runs_once_at_the_start_to_catch_up(app, clock):
     scheduler = plan(Jobs(app), 10)
     names = {job.id for job in scheduler.get_jobs()}
-    assert {"close_days", "issue_bills", "remind", "fetch_statements"} <= names
+    assert {"close_days", "issue_bills", "remind", "fetch_statements", "reread_missed"} <= names
     assert {job.next_run_time for job in scheduler.get_jobs()} == {clock.now()}
 
 
