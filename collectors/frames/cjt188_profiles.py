@@ -6,6 +6,7 @@ Nothing here decides anything; `cjt188` reads these tables. A new maker is a new
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final
 
 
@@ -222,6 +223,7 @@ MONTHS_2018: Final = (0xD200, 256)
 TIMED_2018: Final = (0xD300, 256)
 
 
+@lru_cache(maxsize=256)
 def unit_before_value(layout: Layout) -> Layout:
     """The same layout from a maker who sends each unit code before its digits."""
     return replace(layout, name=layout.name + "/unit-first", unit_first=True)
@@ -254,7 +256,7 @@ class Profile:
     its units and digits fit and no other departure fits as well. `di_high_first` is the order in
     which requests write the data id (2004: 90 1F; 2018 and many 2004 meters: 1F 90); answers are
     read in either. `months` are its settlement days, `days` what it freezes by plan, once a day
-    (water and gas meters, 2018); None: it does not.
+    (water and gas meters, 2018); None: it does not. `is_unit_first` is about what it keeps.
     """
 
     name: str
@@ -262,6 +264,7 @@ class Profile:
     di_high_first: bool = True
     months: tuple[int, int] = MONTHS_2004
     days: tuple[int, int] | None = None
+    is_unit_first: bool = False
 
 
 _STANDARD_CURRENT: Final[dict[str, tuple[Layout, ...]]] = {
@@ -291,6 +294,7 @@ COOLING_FIRST: Final = Profile(
 UNIT_FIRST: Final = Profile(
     "unit-first",
     {**_STANDARD_CURRENT, "heat": (unit_before_value(HEAT_2004), unit_before_value(HEAT_2018))},
+    is_unit_first=True,
 )
 # The standard's 2018 edition: data ids low byte first, months with cooling and volume, and days.
 EDITION_2018: Final = Profile(
@@ -338,9 +342,17 @@ def layouts_for(di: int, meter_type: int, profile: Profile) -> tuple[Layout, ...
         return profile.current.get(kind, ())
     if di in _FIXED:
         return (_FIXED[di],)
-    if 0xD120 <= di <= 0xD12B:
-        return (_HISTORY.get(kind, HISTORY_VOLUME),)
-    if 0xD200 <= di <= 0xD2FF:
-        heat = kind in ("heat", "cooling")
-        return (HISTORY_HEAT_2018,) if heat else (_HISTORY.get(kind, HISTORY_VOLUME),)
-    return (FREEZE_VOLUME,) if 0xD300 <= di <= 0xD4FF and kind == "volume" else ()
+    kept = _kept(di, kind)
+    if kept is None:
+        return ()
+    either = kept, unit_before_value(kept)
+    return either[1:] if profile.is_unit_first else either
+
+
+def _kept(di: int, kind: str) -> Layout | None:
+    """The standard's layout of what a meter has frozen."""
+    if 0xD200 <= di <= 0xD2FF and kind in ("heat", "cooling"):
+        return HISTORY_HEAT_2018
+    if 0xD120 <= di <= 0xD12B or 0xD200 <= di <= 0xD2FF:
+        return _HISTORY.get(kind, HISTORY_VOLUME)
+    return FREEZE_VOLUME if 0xD300 <= di <= 0xD4FF and kind == "volume" else None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from collectors.frames import FrameError, cjt188
 from collectors.frames import cjt188_profiles as tables
 from collectors.frames.cjt188_payload import read, read_time, write
-from collectors.frames.cjt188_profiles import unit_before_value
+from collectors.frames.cjt188_profiles import PROFILES, unit_before_value
 from collectors.frames.cjt188_units import UNITS
 
 ADDRESS = "11110018439066"
@@ -415,3 +415,23 @@ def test_what_a_cooling_meter_settled_is_cold_and_never_heat():
     reading = only(frame).reading
     assert reading.amount("settlement_cooling") == 12_340
     assert reading.amount("settlement_heat") is None
+
+
+class TestKeptByMakersWithTheUnitFirst:
+    DATA = b"\xd1\x20\x00" + bytes.fromhex("0534120100")
+
+    @pytest.mark.parametrize("name", ["default", "unit-first"])
+    def test_the_digits_that_are_no_unit_tell(self, name):
+        """05 34 12 01 00: as the standard has it the unit code would be 00, which is none."""
+        frame = cjt188.encode(0x20, ADDRESS, 0x81, self.DATA)
+        message, _ = cjt188.decode(frame, PROFILES[name])
+        assert message.reading.amount("settlement_heat") == 112_340
+
+    def test_the_profile_decides_where_both_ways_could_be(self):
+        data = b"\xd1\x20\x00" + bytes.fromhex("0534120005")
+        frame = cjt188.encode(0x20, ADDRESS, 0x81, data)
+        amounts = [
+            cjt188.decode(frame, PROFILES[name])[0].reading.amount("settlement_heat")
+            for name in ("default", "unit-first")
+        ]
+        assert amounts == [1_234_050, 50_012_340]
