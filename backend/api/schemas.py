@@ -27,6 +27,9 @@ class ConfigOut(Schema):
     )
     overdue_template = text()
     company = text()
+    channels = fields.List(
+        text(), metadata={"description": "wechat, alipay, unionpay: what is set up"}
+    )
 
 
 class HouseholdOut(Schema):

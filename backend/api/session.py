@@ -22,6 +22,7 @@ from backend.people import service as people
 from backend.people.access import allow, bearer, principal
 from backend.people.models import Staff
 from backend.people.rules import shown_role
+from backend.cashier.channels import set_up
 from backend.people.wechat_sign_in import page_appid
 
 bp = APIBlueprint("session", __name__, url_prefix="/api/v1", tag="登录")
@@ -39,6 +40,7 @@ def config() -> dict[str, Any]:
         "bridge_url": settings.wechat_bridge_url or None,
         "overdue_template": settings.wechat_overdue_template,
         "company": settings.company,
+        "channels": list(set_up()),
     }
 
 

@@ -41,9 +41,9 @@ describe('the API client', () => {
 
   it('sends an order with its idempotency key', async () => {
     answer(201, {})
-    await createOrder([3, 4], 'key-1')
+    await createOrder([3, 4], { channel: 'wechat', way: 'mini' }, 'key-1')
     expect(sent[0].header['Idempotency-Key']).toBe('key-1')
-    expect(sent[0].data).toEqual({ bill_ids: [3, 4], channel: 'wechat', trade: 'jsapi' })
+    expect(sent[0].data).toEqual({ bill_ids: [3, 4], channel: 'wechat', way: 'mini' })
   })
 
   it('takes 204 without a body as done', async () => {

@@ -1,14 +1,16 @@
 import { describe, expect, it, vi } from 'vitest'
+import type { Config } from '@/api/types'
 import { authorizeUrl, takeReturned } from '@/utils/oauth'
 import { comeBack, currentPath } from '@/utils/routes'
 import { storage } from '@/utils/storage'
 
-const CONFIG = {
+const CONFIG: Config = {
   wechat_appid: 'wx123',
   oauth_url: 'https://open.example/connect/oauth2/authorize',
   bridge_url: null,
   overdue_template: 't',
-  company: '暖'
+  company: '暖',
+  channels: ['wechat']
 }
 const NOW = 1_800_000_000_000
 const leave = () => new URL(authorizeUrl(CONFIG, 'https://heat.example/', storage, NOW))

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-import type { ClientPay, Order } from '@/api/types'
+import type { Order, WechatPay } from '@/api/types'
 import { attemptEnded, attemptKey, attemptOrdered } from '@/utils/attempt'
 import { bridgePay } from '@/utils/bridge'
 import { order } from '@/utils/pay'
@@ -9,7 +9,7 @@ import { uuid } from '@/utils/uuid'
 
 const NOW = 1_800_000_000_000
 const HOUR = 3_600_000
-const CLIENT_PAY: ClientPay = {
+const CLIENT_PAY: WechatPay = {
   appId: 'wx1',
   timeStamp: '1',
   nonceStr: 'n',
@@ -37,6 +37,11 @@ describe('the key of a payment attempt', () => {
     expect(attemptKey(storage, [1, 2], NOW)).toBe(key)
     attemptEnded(storage, 'N1')
     expect(attemptKey(storage, [1, 2], NOW)).not.toBe(key)
+  })
+
+  it('is another one for another channel', () => {
+    const key = attemptKey(storage, [1], NOW)
+    expect(attemptKey(storage, [1], NOW, 'alipay')).not.toBe(key)
   })
 
   it('is a new one once the order has expired', () => {

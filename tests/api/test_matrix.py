@@ -117,6 +117,8 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", f"/api/v1/staff/calibrations/{I}calibration_id>/approve"): (401, *(403,) * 5, 200),
     ("POST", f"/api/v1/staff/calibrations/{I}calibration_id>/reject"): (401, *(403,) * 4, 409, 409),
     ("POST", "/webhooks/wechatpay"): (400,) * 7,  # nobody signed it
+    ("POST", "/webhooks/alipay"): (422,) * 7,  # not set up here
+    ("POST", "/webhooks/unionpay"): (422,) * 7,
     ("GET", "/console/"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 302, 302, 302),
     ("GET", "/console/<path:rest>"): (SIGN_IN, SIGN_IN, SIGN_IN, 404, 404, 404, 404),
     ("GET", "/console/sign-in"): (200, 200, 200, 302, 302, 302, 302),

@@ -33,7 +33,9 @@ def test_config_tells_what_the_pages_need_and_no_secret(merchant):
         "bridge_url",
         "overdue_template",
         "company",
+        "channels",
     }
+    assert answer.json["channels"] == ["wechat"]
     assert answer.json["bridge_url"] is None
     assert merchant.extensions["nuan_settings"].wechat_secret not in answer.text
 

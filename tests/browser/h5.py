@@ -22,7 +22,7 @@ from backend.base.db import db
 from payments.sandbox.server import RunningSandbox
 from tests.browser.conftest import ROOT
 from tests.conftest import settings_for
-from tests.outside import wechat_settings
+from tests.outside import other_channels, wechat_settings
 
 BUILT = ROOT / "miniapp" / "dist" / "build" / "h5" / "index.html"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -37,6 +37,7 @@ def app(database: str, clock: FixedClock, sandbox: RunningSandbox) -> Iterator[F
     settings = settings_for(
         database,
         **wechat_settings(sandbox, "http://127.0.0.1:0"),
+        **other_channels(sandbox),
         wechat_oauth_url=f"{sandbox.url}/connect/oauth2/authorize",
         wechat_bridge_url=f"{sandbox.url}/sandbox/bridge.js",
     )

@@ -181,6 +181,32 @@ def pays(page: Page, bill: Bill, shot: Any) -> None:
     expect(h5.front(page, "bill-item")).to_contain_text("已缴清")
 
 
+def test_a_resident_in_a_browser_pays_at_another_channels_desk_and_comes_back(
+    take_phone: Callable[..., Page], town: Town, shot: Callable[[Page, str], None]
+) -> None:
+    page, bill = take_phone(), town.bills["102"]
+    h5.sign_in(page, "person-li")
+    h5.bind(page, "P18-102", "张三", "1234")
+    expect(h5.front(page, "home-owed")).to_have_text(f"{yuan(bill.amount_fen)} 元")
+    page.goto("about:blank")
+    h5.go(page, "pages/pay/index")
+    for channel in ("unionpay", "alipay"):
+        h5.front(page, f"pay-by-{channel}").tap()
+    h5.fits(page)
+    shot(page, "h5-pay-choice")
+    h5.front(page, "pay-button").tap()
+    page.get_by_role("button", name="确认支付").wait_for()
+    shot(page, "h5-alipay-desk")
+    page.get_by_role("button", name="确认支付").tap()
+    result = h5.front(page, "pay-result")
+    expect(result).to_have_attribute("data-state", "paid")
+    expect(result).to_contain_text(yuan(bill.amount_fen))
+    orders = db.session.scalars(db.select(PaymentOrder)).all()
+    assert [(order.channel, order.way, order.state) for order in orders] == [
+        ("alipay", "wap", "paid")
+    ]
+
+
 def test_a_stranger_with_the_address_of_a_bill_is_told_there_is_none(
     take_phone: Callable[..., Page], town: Town, shot: Callable[[Page, str], None]
 ) -> None:

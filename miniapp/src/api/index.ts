@@ -4,6 +4,7 @@ import type {
   BillWithLines,
   Config,
   Consumption,
+  Door,
   Explanation,
   Home,
   Household,

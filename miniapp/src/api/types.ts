@@ -11,6 +11,15 @@ export interface Config {
   bridge_url: string | null
   overdue_template: string
   company: string
+  channels: Channel[]
+}
+
+export type Channel = 'wechat' | 'alipay' | 'unionpay'
+
+/** Through which door a payment goes. */
+export interface Door {
+  channel: Channel
+  way: 'mini' | 'official' | 'qr' | 'wap'
 }
 
 export interface Household {
@@ -214,7 +223,8 @@ export interface Order {
   paid_at: string | null
 }
 
-export interface ClientPay {
+/** What WeChat's own client is called with. */
+export interface WechatPay {
   appId: string
   timeStamp: string
   nonceStr: string
@@ -222,6 +232,14 @@ export interface ClientPay {
   signType: string
   paySign: string
 }
+
+/** Where a browser goes to pay; `form`, where there is one, is posted there (JSON of its fields). */
+export interface BrowserPay {
+  url: string
+  form?: string
+}
+
+export type ClientPay = WechatPay | BrowserPay
 
 export interface OrderCreated {
   order: Order

@@ -1,4 +1,4 @@
-import type { Order } from '@/api/types'
+import type { Channel, Order } from '@/api/types'
 import type { KeyValue } from './storage'
 import { uuid } from './uuid'
 
@@ -18,11 +18,17 @@ const STORE = 'pay.attempt'
 /** Where no answer came, and so no expiry is known: a channel order lives two hours at most. */
 const LIFETIME_MS = 2 * 3_600_000
 
-const signature = (billIds: number[]) => [...billIds].sort((a, b) => a - b).join(',')
+const signature = (billIds: number[], channel: Channel) =>
+  `${channel}:${[...billIds].sort((a, b) => a - b).join(',')}`
 
-export function attemptKey(storage: KeyValue, billIds: number[], now: number): string {
+export function attemptKey(
+  storage: KeyValue,
+  billIds: number[],
+  now: number,
+  channel: Channel = 'wechat'
+): string {
   const current = storage.read<Attempt>(STORE)
-  const bills = signature(billIds)
+  const bills = signature(billIds, channel)
   if (current?.bills === bills && now < current.until) return current.key
   const key = uuid()
   storage.write(STORE, { key, bills, order: null, until: now + LIFETIME_MS } satisfies Attempt)

@@ -1,9 +1,9 @@
 import { fetchConfig } from '@/api'
-import type { ClientPay } from '@/api/types'
+import type { WechatPay } from '@/api/types'
 
 /** WeChat's in-app browser gives pages this object; it may arrive after the page. */
 interface Bridge {
-  invoke(name: string, data: ClientPay, answered: (result: { err_msg: string }) => void): void
+  invoke(name: string, data: WechatPay, answered: (result: { err_msg: string }) => void): void
 }
 
 declare global {
@@ -44,7 +44,7 @@ async function bridge(): Promise<Bridge> {
   return window.WeixinJSBridge
 }
 
-export async function bridgePay(pay: ClientPay): Promise<'done' | 'cancelled'> {
+export async function bridgePay(pay: WechatPay): Promise<'done' | 'cancelled'> {
   const { appId, timeStamp, nonceStr, signType, paySign } = pay
   const request = { appId, timeStamp, nonceStr, package: pay.package, signType, paySign }
   const ready = await bridge()

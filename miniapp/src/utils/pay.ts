@@ -1,23 +1,40 @@
 import { createOrder, fetchOrder } from '@/api'
 import { ApiError } from '@/api/http'
-import type { ClientPay, OrderCreated } from '@/api/types'
+import type { BrowserPay, Channel, ClientPay, Door, OrderCreated, WechatPay } from '@/api/types'
 import { attemptEnded, attemptKey, attemptOrdered } from './attempt'
 import { storage } from './storage'
 // #ifdef H5
 import { bridgePay } from './bridge'
+import { leaveFor } from './leave'
 // #endif
 
-/** What the phone says happened. Only the order itself tells whether the money moved. */
-export type SheetAnswer = 'done' | 'cancelled'
+/** What the phone says happened (`left`: the browser went to the channel's own page). Only the
+ *  order itself tells whether the money moved. */
+export type SheetAnswer = 'done' | 'cancelled' | 'left'
 
 /** Refusals after which this attempt's key can lead nowhere. */
 const DEAD_KEY = ['idempotency_key_reused', 'bill_not_payable', 'bills_not_together']
 
-export async function order(billIds: number[], again = true): Promise<OrderCreated> {
-  const key = attemptKey(storage, billIds, Date.now())
+/** The door a channel is entered by from here: WeChat's own client, or the phone's browser. */
+export function doorOf(channel: Channel): Door {
+  if (channel !== 'wechat') return { channel, way: 'wap' }
+  // #ifdef H5
+  return { channel, way: 'official' }
+  // #endif
+  // #ifndef H5
+  return { channel, way: 'mini' }
+  // #endif
+}
+
+export async function order(
+  billIds: number[],
+  channel: Channel = 'wechat',
+  again = true
+): Promise<OrderCreated> {
+  const key = attemptKey(storage, billIds, Date.now(), channel)
   let created: OrderCreated
   try {
-    created = await createOrder(billIds, key)
+    created = await createOrder(billIds, doorOf(channel), key)
   } catch (error) {
     if (error instanceof ApiError && DEAD_KEY.includes(error.code)) attemptEnded(storage)
     throw error
@@ -25,7 +42,7 @@ export async function order(billIds: number[], again = true): Promise<OrderCreat
   attemptOrdered(storage, created.order)
   if (created.order.state !== 'closed' || !again) return created
   attemptEnded(storage)
-  return order(billIds, false)
+  return order(billIds, channel, false)
 }
 
 /** After a sheet that failed: if the order is over, the next try must be a new one. */
@@ -36,18 +53,18 @@ export async function settleAttempt(outTradeNo: string): Promise<void> {
   }
 }
 
-/** Opens WeChat's pay sheet. @throws Error with a sentence where it cannot be opened */
+/** Opens WeChat's pay sheet, or goes to the channel's page. @throws Error with a sentence */
 export async function openSheet(pay: ClientPay): Promise<SheetAnswer> {
   // #ifdef MP-WEIXIN
-  return miniProgramPay(pay)
+  return miniProgramPay(pay as WechatPay)
   // #endif
   // #ifdef H5
-  return bridgePay(pay)
+  return 'url' in pay ? leaveFor(pay as BrowserPay) : bridgePay(pay as WechatPay)
   // #endif
 }
 
 // #ifdef MP-WEIXIN
-function miniProgramPay(pay: ClientPay): Promise<SheetAnswer> {
+function miniProgramPay(pay: WechatPay): Promise<SheetAnswer> {
   return new Promise((resolve, reject) => {
     uni.requestPayment({
       provider: 'wxpay',

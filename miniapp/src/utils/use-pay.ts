@@ -1,24 +1,27 @@
 import { ref } from 'vue'
 import { ApiError } from '@/api/http'
+import type { Channel } from '@/api/types'
 import { openSheet, order, settleAttempt } from './pay'
 
 /** A page's 缴费 button: busy while it works, a sentence when it did not. */
 export function usePay() {
   const busy = ref(false)
   const message = ref('')
+  const channel = ref<Channel>('wechat')
 
   async function pay(billIds: number[]) {
     if (busy.value || !billIds.length) return
     busy.value = true
     message.value = ''
     try {
-      const created = await order(billIds)
+      const created = await order(billIds, channel.value)
       const result = `/pages/pay-result/index?no=${created.order.out_trade_no}`
       if (created.order.state === 'paid') return void uni.redirectTo({ url: result })
       const answer = await openSheet(created.client_pay).catch(async (thrown) => {
         await settleAttempt(created.order.out_trade_no)
         throw thrown
       })
+      if (answer === 'left') return
       if (answer === 'done') return void uni.redirectTo({ url: result })
       message.value = '您取消了支付，没有扣款。需要时可再次缴费。'
     } catch (thrown) {
@@ -29,5 +32,5 @@ export function usePay() {
     }
   }
 
-  return { busy, message, pay }
+  return { busy, channel, message, pay }
 }
