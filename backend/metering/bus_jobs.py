@@ -62,7 +62,8 @@ def ask(
     """Ask for work on a bus.  What the parameters of a kind mean, its handler says.
 
     Problems not_found, bus_not_asked (its meters' platform pushes), not_concentrator for what only
-    a concentrator can do, too_large, and job_open where the bus has one of this kind under way.
+    a concentrator can do, not_searchable for what it cannot, too_large, and job_open where the bus
+    has one of this kind under way.
     """
     if kind not in KINDS:
         raise Problem("not_found")
@@ -73,8 +74,11 @@ def ask(
         raise Problem("not_found")
     if bus.link.startswith(PUSH_SCHEME):
         raise Problem("bus_not_asked")
-    if kind in concentrator_jobs.ACTIONS and not bus.link.startswith(concentrator_jobs.SCHEME):
+    is_concentrator = bus.link.startswith(concentrator_jobs.SCHEME)
+    if kind in concentrator_jobs.ACTIONS and not is_concentrator:
         raise Problem("not_concentrator")
+    if kind == "search" and is_concentrator:
+        raise Problem("not_searchable")
     values = {
         "bus_id": bus_id,
         "kind": kind,

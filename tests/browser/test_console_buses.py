@@ -138,7 +138,14 @@ def test_the_desk_fits_a_phone(small_page: Page, shot: Callable[[Page, str], Non
     bus = fill()
     builders.make_staff("operator", roles=("operator",), name="高工")
     sign_in(small_page)
-    for name, path in (("buses", "buses"), ("bus", f"buses/{bus.id}"), ("refused", "refused")):
+    store = builders.make_bus(builders.make_building("K"), "K-1", "concentrator://1101-00001")
+    pages = {
+        "buses": "buses",
+        "bus": f"buses/{bus.id}",
+        "concentrator": f"buses/{store.id}",
+        "refused": "refused",
+    }
+    for name, path in pages.items():
         small_page.goto(f"/console/{path}")
         wide = small_page.evaluate("document.documentElement.scrollWidth")
         shot(small_page, f"console-{name}-phone")

@@ -81,6 +81,7 @@ def test_one_job_of_a_bus_runs_at_a_time(bus, operator):
         ("push://ctwing", "search", "bus_not_asked"),
         ("tcp://127.0.0.1:9", "format_disk", "not_found"),
         ("tcp://127.0.0.1:9", "download", "not_concentrator"),
+        ("concentrator://1101-00001", "search", "not_searchable"),
     ],
 )
 def test_what_cannot_be_done_is_refused(app, operator, link, kind, code):
