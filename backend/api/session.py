@@ -18,11 +18,11 @@ from backend.api.schemas import (
 )
 from backend.archive import service as archive
 from backend.base.db import db
+from backend.cashier.channels import set_up
 from backend.people import service as people
 from backend.people.access import allow, bearer, principal
 from backend.people.models import Staff
 from backend.people.rules import shown_role
-from backend.cashier.channels import set_up
 from backend.people.wechat_sign_in import page_appid
 
 bp = APIBlueprint("session", __name__, url_prefix="/api/v1", tag="登录")
