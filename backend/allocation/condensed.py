@@ -7,13 +7,13 @@ which are kept anyway, serve instead.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.allocation.inputs import Floats, Household, Id, Measured, Refused, Rules
+from backend.allocation.inputs import WHOLE, Floats, Household, Id, Measured, Refused, Rules
 from backend.allocation.series import (
     SeriesMethod,
     constant,
@@ -126,6 +126,22 @@ def weights_from_condensed(nodes: Floats, exponent: float) -> Floats:
     return result
 
 
+def season_sums(nodes: Floats, exponents: Floats) -> Floats:
+    """S(exponent) over all days [flats] from `nodes` [flats x days x 8] at `exponents` [flats].
+
+    The days' nodes are added up first: ln of their sum is as smooth in B as that of one day, so
+    a season costs one interpolation a flat. Raises Refused outside [1, 1.6].
+    """
+    if np.any((exponents < LOW_B) | (exponents > HIGH_B)):
+        raise Refused(f"an exponent is outside [{LOW_B}, {HIGH_B}]: allocate from the samples")
+    whole = np.einsum("fdk->fk", nodes)  # four times as fast as sum(axis=1), which strides
+    warm = whole[:, :1] > 0
+    logs = np.log(np.where(warm, whole, 1.0))
+    sums = np.exp(interpolated_logs(logs[:, np.newaxis], exponents))
+    result: Floats = np.where(warm, sums, 0.0)[:, 0]
+    return result
+
+
 def interpolated_logs(logs: Floats, exponents: Floats) -> Floats:
     """ln S at `exponents` [flats] within [1, 1.6] from `logs` of S [flats x days x 8]."""
     distance = exponents[:, np.newaxis] - NODE_B
@@ -150,30 +166,31 @@ def condensed_measures(
     """
     if rules.gap_rule == "building_profile":
         raise Refused("building_profile needs the samples: allocate from them")
-    return [
-        _season(household, days.get(household.id), rules, seconds, method)
-        for household in households
+    measured = [_coverage(h, days.get(h.id), rules, seconds) for h in households]
+    known = [
+        n
+        for n, one in enumerate(measured)
+        if one.weight is None and not is_missing(one.coverage, rules)
     ]
+    if not known:
+        return measured
+    mine = [days[households[n].id] for n in known]
+    exponents = np.array([constant(households[n], "B") for n in known])
+    sums = season_sums(np.array([one.nodes.sum(axis=0) for one in mine])[:, np.newaxis], exponents)
+    for n, one, total in zip(known, mine, sums.tolist(), strict=True):
+        weight = steady(method.factor(households[n]) * (total + one.ragged))
+        scale = measured[n].coverage if rules.gap_rule != "zero" else WHOLE
+        measured[n] = replace(measured[n], weight=weight / scale)
+    return measured
 
 
-def _season(
-    household: Household,
-    days: CondensedDays | None,
-    rules: Rules,
-    seconds: float,
-    method: SeriesMethod,
+def _coverage(
+    household: Household, days: CondensedDays | None, rules: Rules, seconds: float
 ) -> Measured:
+    """Active time and coverage; a weight only where it is 0 for want of active time."""
     begin, end = max(household.active_from_s, 0.0), min(household.active_to_s, seconds)
     if household.suspended or end <= begin:
         return Measured(household, Fraction(0), Fraction(0))
     active = exact(end - begin)
-    coverage = Fraction(0)
-    if days is not None:
-        coverage = coverage_of(float(days.covered_s.sum()), active)
-    if days is None or is_missing(coverage, rules):
-        return Measured(household, None, active, coverage)
-    sums = float(weights_from_condensed(days.nodes, constant(household, "B")).sum())
-    weight = steady(method.factor(household) * (sums + days.ragged))
-    return Measured(
-        household, weight if rules.gap_rule == "zero" else weight / coverage, active, coverage
-    )
+    covered_s = 0.0 if days is None else float(days.covered_s.sum())
+    return Measured(household, None, active, coverage_of(covered_s, active))
