@@ -37,9 +37,11 @@ def test_last_months_bills_are_enqueued_by_building_and_utility(app, clock):
     assert queued() == ["billing.issue"] * 2
 
 
-def test_yesterdays_statement_is_asked_for(app):
+def test_yesterdays_statement_is_asked_for_of_every_channel_set_up(app):
+    settings = app.extensions["nuan_settings"]
+    app.extensions["nuan_settings"] = settings.replace(wxpay_mchid="1", alipay_app_id="2")
     Jobs(app).fetch_statements()
-    assert "cashier.reconcile" in queued()
+    assert queued() == ["cashier.reconcile"] * 2
 
 
 def test_every_job_runs_once_at_the_start_to_catch_up(app, clock):
