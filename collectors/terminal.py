@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -56,7 +57,7 @@ class Terminal:
     async def ask(
         self, afn: int, units: Iterable[Unit], *, confirm: bool = False, retries: int | None = None
     ) -> Answer:
-        """The whole answer. Raises NoAnswer (silent, refused) and LinkDown."""
+        """The whole answer. Raises NoAnswer (silent, refused, not_supported) and LinkDown."""
         units = list(units)
         tries = 1 + (self._retries if retries is None else retries)
         for left in reversed(range(tries)):
@@ -78,18 +79,21 @@ class Terminal:
 
     async def begin(self, afn: int, units: Iterable[Unit], *, confirm: bool = False) -> Answer:
         """Send a request, and what its answer will be put together in. Raises LinkDown, and
-        ValueError for what fits no frame."""
+        NoAnswer (not_supported) for what fits no frame."""
         await self.link.connect()
         self._number = (self._number + 1) & 0x0F
-        frame = encode_request(
-            Address(self._a1, self._a2, MASTER),
-            afn,
-            units,
-            number=self._number,
-            password=self._pw(),
-            confirm=confirm,
-            version=self.link.version,
-        )
+        try:
+            frame = encode_request(
+                Address(self._a1, self._a2, MASTER),
+                afn,
+                units,
+                number=self._number,
+                password=self._pw(),
+                confirm=confirm,
+                version=self.link.version,
+            )
+        except ValueError as error:  # the edition the terminal speaks has no such thing
+            raise NoAnswer("not_supported", str(error)) from error
         request, _ = qgdw3761.decode(frame)
         assert request is not None
         self.link.discard()
@@ -168,7 +172,8 @@ class ForwardLink:
             "byte_timeout_10ms": 10,
             "inner": data,
         }
-        self._answer = await self._terminal.begin(FORWARD, [(0, 1, values)])
+        with suppress(NoAnswer):  # longer than any frame: nobody answers
+            self._answer = await self._terminal.begin(FORWARD, [(0, 1, values)])
 
     async def read(self, timeout_s: float) -> bytes:
         """What the meter said; b"" where it said nothing. Raises LinkDown.

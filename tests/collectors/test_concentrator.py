@@ -167,6 +167,18 @@ async def test_a_heat_meter_is_read_through_the_concentrator(site):
     assert terminal.counts["afn_10"] == 1
 
 
+async def test_a_concentrator_of_2005_is_spoken_to_in_its_own_edition(site):
+    terminal = await site.dial(version=1)
+    await until(lambda: terminal.is_logged_in)
+    day = Freeze("day", date(2024, 11, 28))
+    targets = [power(1), power(1, freeze=day), HEAT_TARGET]
+    now, frozen, heat = await site.session.read_many(targets)
+    assert (now.values, frozen.values) == (energy(1, NOON), energy(1, day.at))
+    assert isinstance(heat, Read)
+    message, _ = qgdw3761.decode(now.raw)
+    assert message.version == 1 and terminal.counts["not_mine"] == 0
+
+
 async def test_many_points_are_read_in_few_frames(bench):
     async with serving(bench.clock, count=50) as site:
         terminal = await site.dial(frame_size=300)

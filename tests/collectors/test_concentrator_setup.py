@@ -204,6 +204,16 @@ async def test_a_fault_on_the_way_does_not_spoil_a_download(job, fault):
     assert (await job("download", [asked(1), asked(2)]))["differences"] == []
 
 
+async def test_an_archive_of_2005_is_not_written_in_the_widths_of_2009(bench):
+    async with serving(bench.clock) as site:
+        job = Job(site, await site.dial(version=1))
+        await until(lambda: job.terminal.is_logged_in)
+        with pytest.raises(JobFailed, match="not_supported"):
+            await job("download", [asked(1)])
+        assert job.terminal.counts["afn_04"] == 0
+        assert (await job("clock", action="set"))["after_s"] == 0
+
+
 async def test_a_concentrator_that_is_silent_fails_the_job(job):
     job.terminal.faults = type(job.terminal.faults)([Fault.SILENCE], for_ever=True)
     with pytest.raises(JobFailed, match="silent"):
