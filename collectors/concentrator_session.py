@@ -23,13 +23,14 @@ from collectors.frames.qgdw3761_series import Answer
 from collectors.frames.qgdw3761_tables import CLASS_1, CLASS_2, CLASS_3
 from collectors.links.concentrator import ConcentratorLink
 from collectors.links.link import LinkDown
-from collectors.session import LINK_DOWN, Clock, Failed, Heard, Read, Session
+from collectors.session import GARBLED, LINK_DOWN, SILENT, Clock, Failed, Heard, Read, Session
 from collectors.terminal import ForwardLink, NoAnswer, Terminal, in_parts
 
 CURRENT, DAY, MONTH = 129, 161, 177  # F: forward active energy, now and frozen
 ELECTRICITY: Final = 0x40  # the one kind a terminal reads itself
 FRESH: Final = timedelta(hours=2)  # older than this, a stored register is no current one
 AHEAD: Final = timedelta(minutes=10)  # of us, where the terminal's clock is wrong
+_SAYS_NOTHING: Final = (LINK_DOWN, SILENT, GARBLED)
 POINTS: Final = 20  # of one question; their answer fits a packet or two
 
 
@@ -66,7 +67,7 @@ class ConcentratorSession:
 
     async def read_many(self, targets: Sequence[Target]) -> list[Read | Failed]:
         """Read meters, those the terminal has stored POINTS at a time; never raises."""
-        stored = await self._stored([t for t in targets if _is_stored(t)])
+        stored = await self._stored(targets)
         await self._ask_events()
         results: list[Read | Failed] = []
         for target in targets:
@@ -102,16 +103,18 @@ class ConcentratorSession:
     # The terminal's store -------------------------------------------------------------------
 
     async def _stored(self, targets: Sequence[Target]) -> dict[Target, Read | Failed]:
-        """What the store has of these; what it has not is left out, a dead wire fails all."""
+        """What the store has of these; what it has not is left out. A dead wire or a terminal
+        that says nothing is one for all of them, also those that are asked through it."""
         found: dict[Target, Read | Failed] = {}
-        for part in in_parts(targets, POINTS):
+        for part in in_parts(filter(_is_stored, targets), POINTS):
             try:
                 found |= await self._ask_store(part)
-            except NoAnswer:
-                continue  # it may have its meters read through it all the same
-            except LinkDown as error:
+            except (NoAnswer, LinkDown) as error:
+                reason = error.code if isinstance(error, NoAnswer) else LINK_DOWN
+                if reason not in _SAYS_NOTHING:
+                    continue  # it may have its meters read through it all the same
                 at = self._clock.now()
-                return {t: Failed(t, LINK_DOWN, str(error), at) for t in targets} | found
+                return {t: Failed(t, reason, str(error), at) for t in targets} | found
         return found
 
     async def _ask_store(self, targets: Sequence[Target]) -> dict[Target, Read | Failed]:

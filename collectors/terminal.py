@@ -12,6 +12,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Final, TypeVar
 
+from collectors.dialects import REFUSED
 from collectors.frames import FrameError, qgdw3761
 from collectors.frames.qgdw3761 import Message
 from collectors.frames.qgdw3761_encode import Address, Unit, encode_request
@@ -19,6 +20,7 @@ from collectors.frames.qgdw3761_series import Answer
 from collectors.frames.qgdw3761_tables import FORWARD, PASSWORD_SIZE
 from collectors.links.concentrator import ConcentratorLink, parse_id
 from collectors.links.link import LinkDown
+from collectors.session import GARBLED, SILENT
 
 T = TypeVar("T")
 
@@ -70,12 +72,12 @@ class Terminal:
                     raise
                 continue
             if whole and answer.is_denied:
-                raise NoAnswer("refused", "the terminal says no", answer.raw)
+                raise NoAnswer(REFUSED, "the terminal says no", answer.raw)
             if whole:
                 return answer
         if answer.frames:
-            raise NoAnswer("garbled", "the answer has no end", answer.raw)
-        raise NoAnswer("silent", "the terminal does not answer")
+            raise NoAnswer(GARBLED, "the answer has no end", answer.raw)
+        raise NoAnswer(SILENT, "the terminal does not answer")
 
     async def begin(self, afn: int, units: Iterable[Unit], *, confirm: bool = False) -> Answer:
         """Send a request, and what its answer will be put together in. Raises LinkDown, and

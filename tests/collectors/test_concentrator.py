@@ -341,6 +341,14 @@ async def test_an_answer_that_comes_late_is_not_taken_for_the_next_ones(site, mo
     assert terminal.counts["afn_0D"] == 2
 
 
+async def test_a_concentrator_that_says_nothing_is_asked_once_for_all_its_meters(site):
+    terminal = await site.dial()
+    terminal.faults = type(terminal.faults)([Fault.SILENCE], for_ever=True)
+    results = await site.session.read_many([power(1), HEAT_TARGET, power(2)])
+    assert [r.reason for r in results] == ["silent"] * 3
+    assert (terminal.counts["afn_0C"], terminal.counts["afn_10"]) == (2, 0)  # and once again
+
+
 async def test_a_concentrator_that_is_away_is_a_dead_wire_for_all_its_meters(site):
     results = await site.session.read_many([power(1), power(2), HEAT_TARGET])
     assert [r.reason for r in results] == ["link_down"] * 3
