@@ -120,7 +120,7 @@ class MbusDialect:
             # How often the FCB has turned by then depends on the meter: begin anew.
             steps += self._opened(must_reset=True)[0]
             steps.append(self._command(CI_RESET, bytes((0,)), fcb=True))
-        if self.is_secondary and "F" in self.secondary:
+        if "F" in self.secondary[:8]:  # the id alone is one meter's
             steps.append(_deselection())
         return steps
 

@@ -276,7 +276,7 @@ class TestFaults:
     async def test_noise_echo_and_a_dripping_line_cost_nothing(self, bench, fault):
         bus = await bus_of(bench)
         bus.meters[0].faults = FaultPlan([fault], for_ever=True)
-        read = await bench.session(bus, timeout_s=2).read(METER)
+        read = await bench.session(bus, timeout_s=2, idle_s=1).read(METER)
         assert (read.values["energy_wh"], read.tries) == (
             counting(bench.clock.now())["energy_wh"],
             1,

@@ -323,5 +323,5 @@ async def test_noise_and_echoes_cost_no_telegram(bench, fault):
     bus, meter = await meter_of(bench, months=12)
     # A lone acknowledgement amid noise is believed by nobody, so the reset's is clean.
     meter.faults = FaultPlan([None, *[fault] * 9])
-    read = await bench.session(bus, timeout_s=3).read(month(2024, 1, 1))
+    read = await bench.session(bus, timeout_s=3, idle_s=1).read(month(2024, 1, 1))
     assert read.values["energy_wh"] == counting(at(2024, 1, 1))["energy_wh"]
