@@ -78,7 +78,8 @@ def record(readings: Sequence[NewReading]) -> Recorded:
     fresh = store.put(quality.flag(parted.new, meters, _thresholds()))
     store.move_states(fresh)
     meter_notes.keep_clocks((r.meter_id, r.clock_drift_s, r.read_at) for r in fresh)
-    store.count(((r.meter_id, r.read_at) for r in fresh if r.kind == "current"), answered=True)
+    shown = [r for r in fresh if r.kind == "current"]
+    store.count([r.meter_id for r in shown], [r.read_at for r in shown], answered=True)
     series.fill(fresh)
     late.notice(fresh, meters)
     _keep_conflicts(parted.conflicts)
@@ -112,7 +113,7 @@ def record_failures(failures: Sequence[tuple[int, datetime, str]]) -> None:
         return
     meters, moments, codes = (list(column) for column in zip(*failures, strict=True))
     db.session.execute(FAILED, {"meters": meters, "at": moments, "codes": codes})
-    store.count(zip(meters, moments, strict=True), answered=False)
+    store.count(meters, moments, answered=False)
 
 
 def typed_reading(

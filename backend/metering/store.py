@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import inf
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from backend.metering.service import NewReading
 
 SLICE = 1000  # rows
+DAYS = 100_000
 SHANGHAI_AHEAD_S = 8 * 3600  # without summer time since 1991
 # The columns of a reading; those before `register` are said of every one.
 COLUMNS = (
@@ -31,7 +32,6 @@ COLUMNS = (
 )  # fmt: skip
 _ALWAYS = COLUMNS[:5]
 _KEY = attrgetter("meter_id", "read_at", "kind", "corrects_id")
-_VALUES = attrgetter(*COLUMNS)
 _NAMES = pgsql.SQL(", ").join(map(pgsql.Identifier, COLUMNS))
 _COPY = pgsql.SQL("COPY {} ({}) FROM STDIN")
 _STAGE = pgsql.SQL(
@@ -138,9 +138,10 @@ def _put_staged(batch: Sequence[NewReading]) -> list[NewReading]:
 def _copy(table: str, batch: Sequence[NewReading]) -> None:
     """COPY a batch, formatted column by column: cheaper than a call for each row.
 
-    A slice at a time, so that the server takes in one while the next is made.
+    A slice at a time, so that the server takes in one while the next is made; and no tuple a row,
+    of which the garbage collector would go through thousands (it took half of the time).
     """
-    columns = dict(zip(COLUMNS, zip(*map(_VALUES, batch), strict=True), strict=True))
+    columns = {name: list(map(attrgetter(name), batch)) for name in COLUMNS}
     used = [name for name in COLUMNS if name in _ALWAYS or _says(name, columns[name])]
     names = pgsql.SQL(", ").join(map(pgsql.Identifier, used))
     with (
@@ -240,20 +241,20 @@ ON CONFLICT (meter_id, day) DO UPDATE SET
 """)
 
 
-def count(attempts: Iterable[tuple[int, datetime]], *, answered: bool) -> None:
-    """Add (meter id, when asked) to the days' counts of asked and answered."""
-    pairs = list(attempts)
-    if not pairs:
+def count(meters: Sequence[int], moments: Sequence[datetime], *, answered: bool) -> None:
+    """Add meters and when they were asked to the days' counts of asked and answered."""
+    if not meters:
         return
-    seconds = np.array([at.timestamp() for _, at in pairs])
+    seconds = np.array([at.timestamp() for at in moments])
     days = ((seconds + SHANGHAI_AHEAD_S) // DAY_S).astype(np.int64)
-    keys = np.stack([np.array([meter_id for meter_id, _ in pairs], dtype=np.int64), days])
-    (meters, of_days), asked = np.unique(keys, axis=1, return_counts=True)
+    # One number for both: days of the epoch have far fewer than DAYS.
+    both, asked = np.unique(np.array(meters, np.int64) * DAYS + days, return_counts=True)
+    each, of_days = both // DAYS, both % DAYS
     many = literal(asked.tolist())
     db.session.execute(
         _COUNT,
         {
-            "meters": literal(meters.tolist()),
+            "meters": literal(each.tolist()),
             "days": literal(of_days.astype("datetime64[D]").tolist()),
             "asked": many,
             "answered": many if answered else literal([0] * len(asked)),

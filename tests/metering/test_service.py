@@ -5,6 +5,8 @@ from datetime import date, timedelta
 import psycopg
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from backend.base.clock import day_start
 from backend.base.db import db
@@ -45,6 +47,23 @@ def test_a_batch_that_repeats_itself_or_an_unbelievable_reading_is_stored_once(m
     assert service.record([odd, later]).stored == 0
     assert db.session.scalar(sa.select(sa.func.count()).select_from(Reading)) == 2
     assert db.session.scalars(sa.select(ReadSuccess.answered)).one() == 2
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1),
+    st.binary(max_size=300),
+    st.one_of(st.none(), st.integers(-(2**31), 2**31 - 1)),
+    st.lists(st.sampled_from([rules.STUCK, rules.REVERSE, rules.LATE]), unique=True),
+)
+def test_what_is_stored_is_what_was_said_to_the_byte(meter, reason, frame, power_w, flags):
+    more = {"reason": reason, "frame": frame, "power_w": power_w, "flags": flags}
+    odd = read(meter, NOON + timedelta(microseconds=1), 1000, author_id=7, **more)
+    assert service.record([odd, read(meter, NOON, 999)]).stored == 2
+    row = db.session.scalars(sa.select(Reading).where(Reading.read_at == odd.read_at)).one()
+    assert (row.reason, bytes(row.frame), row.power_w) == (reason, frame, power_w)
+    assert set(flags) <= set(row.flags)
+    db.session.rollback()
 
 
 def test_a_batch_costs_the_same_statements_whatever_its_size(meter, queries):
