@@ -62,3 +62,21 @@ def test_the_date_asked_for_goes_with_what_is_read(
     shot(page, "console-runs-frozen")
     page.get_by_role("button", name="开始抄表").click()
     expect(page.get_by_text("日冻结 2026-11-18")).to_be_visible()
+
+
+def test_on_a_phone_each_reading_is_a_card(
+    small_page: Page, shot: Callable[[Page, str], None]
+) -> None:
+    fill()
+    builders.make_staff("operator", roles=("operator",), name="高工")
+    sign_in(small_page)
+    small_page.goto("/console/anomalies")
+    expect(small_page.locator("tbody tr")).to_have_count(5)
+    small_page.get_by_text("原始报文").first.click()
+    shot(small_page, "console-anomalies-small")
+    small_page.goto("/console/runs")
+    small_page.get_by_label("抄什么").select_option(label="月冻结")
+    expect(small_page.get_by_label("月冻结的月份")).to_be_visible()
+    shot(small_page, "console-runs-small")
+    width = small_page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 390
