@@ -141,9 +141,11 @@ def _meter_sentences(bill: Bill, period: str) -> list[str]:
     for part in bill.basis.get("meters", []):
         opened = Decimal(part["open"]).scaleb(exponent)
         closed = Decimal(part["close"]).scaleb(exponent)
+        times = Decimal(part.get("ratio", 1))
+        by = f"乘以倍率 {_number(times)}，" if times != 1 else ""
         said.append(
-            f"{period}，您家表底从 {_number(opened)} 走到 {_number(closed)} {unit}，"
-            f"用量 {_number(closed - opened)} {unit}。"
+            f"{period}，您家表底从 {_number(opened)} 走到 {_number(closed)} {unit}，{by}"
+            f"用量 {_number((closed - opened) * times)} {unit}。"
         )
         said += [f"说明：{FLAGS.get(flag, flag)}。" for flag in part["flags"]]
     return said

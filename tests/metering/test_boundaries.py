@@ -13,7 +13,7 @@ from backend.allocation.tasks import close_building_day
 from backend.archive.models import Building, Household
 from backend.base.clock import day_start
 from backend.base.db import db
-from backend.billing import changes, service
+from backend.billing import changes, explain, service
 from backend.metering import closing, rules
 from backend.metering.corrections import correct
 from backend.metering.models import DailyUsage, Reading
@@ -268,6 +268,17 @@ def test_a_ratio_turns_the_registers_steps_into_what_was_used(water, ratio, used
     read(water, DAYS[1], 1300)
     close(water, [DAYS[0]])
     assert days_of(water) == [(used, [])]
+
+
+def test_a_bill_over_a_ratio_says_how_its_usage_comes_about(water):
+    water.options, water.max_per_day = {"ratio": "40"}, 10**6
+    db.session.commit()
+    read(water, DAYS[0], 1000)
+    read(water, DAYS[2], 1300)
+    (bill,) = service.issue(water.building_id, "water", DAYS[0], DAYS[2], NOON).bills
+    assert bill.basis["used"] == 12_000
+    said = "".join(explain.explain(bill.id)["sentences"])
+    assert "从 1 走到 1.3 m³，乘以倍率 40，用量 12 m³" in said
 
 
 @pytest.mark.parametrize("ratio", ["0", "-1", "forty", "NaN"])
