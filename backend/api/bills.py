@@ -25,6 +25,7 @@ from backend.api.schemas_bills import (
 from backend.archive import service as archive
 from backend.base.db import db
 from backend.base.errors import Problem
+from backend.billing import handover
 from backend.billing.explain import explain as derive
 from backend.billing.models import Bill
 from backend.cashier import service as cashier
@@ -42,6 +43,9 @@ def bills(household_id: int, page: dict[str, Any]) -> dict[str, Any]:
     """A household's bills, newest first, a page at a time."""
     archive.household_for(principal().id, household_id)
     query = sa.select(Bill).where(Bill.household_id == household_id)
+    moved_on = handover.since(household_id)
+    if moved_on is not None:  # an earlier owner's bills are his
+        query = query.where(Bill.period_from >= moved_on)
     if page["before"] is not None:
         query = query.where(Bill.id < page["before"])
     rows = db.session.scalars(query.order_by(Bill.id.desc()).limit(page["limit"] + 1)).all()
@@ -61,7 +65,8 @@ def _bill_for(resident_id: int, bill_id: int) -> Bill:
     ).first()
     if found is None:
         raise Problem("not_found")
-    archive.household_for(resident_id, found.household_id)
+    if not handover.may_see(resident_id, found):
+        raise Problem("not_found")
     return found
 
 

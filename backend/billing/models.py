@@ -6,6 +6,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from backend.base.db import Base, BigId, Created, Day, Fen, Instant, Json, Tags, ref
@@ -280,3 +281,29 @@ class ColdReport(Base):
     finding: Mapped[Json]  # source, days, sentences, refund_fen
     decided_at: Mapped[datetime | None]
     adjustment_id: Mapped[int | None] = ref("adjustment", nullable=True)
+
+
+class Handover(Base):
+    """过户: a household changes hands on a day; `billed` until the old owner owes nothing."""
+
+    __tablename__ = "handover"
+    __table_args__ = (
+        sa.CheckConstraint("state IN ('billed', 'done')", name="state"),
+        sa.Index(
+            "uq_handover_open",
+            "household_id",
+            unique=True,
+            postgresql_where=sa.text("state = 'billed'"),
+        ),
+    )
+
+    id: Mapped[BigId]
+    household_id: Mapped[int] = ref("household")
+    moved_on: Mapped[Day]
+    state: Mapped[str] = mapped_column(server_default="billed")
+    old_name_sealed: Mapped[bytes] = mapped_column(pg.BYTEA)
+    old_phone_sealed: Mapped[bytes] = mapped_column(pg.BYTEA)
+    asked_by: Mapped[int | None] = ref("staff", nullable=True)
+    asked_at: Mapped[Instant]
+    done_at: Mapped[datetime | None]
+    left_fen: Mapped[Fen] = mapped_column(server_default="0")  # to be paid out to who left

@@ -225,6 +225,8 @@ SELECT b.household_id, y.key::int AS year, sum(y.value::bigint)::bigint AS used
   FROM bill b CROSS JOIN LATERAL jsonb_each_text(b.basis -> 'years') AS y
  WHERE b.household_id = ANY(:households) AND b.utility = :utility AND b.kind = 'usage'
    AND b.state <> 'reversed' AND b.period_to > :since
+   AND NOT EXISTS (SELECT 1 FROM handover h WHERE h.household_id = b.household_id
+                   AND h.state = 'done' AND b.period_from < h.moved_on)
  GROUP BY 1, 2
 """
 
@@ -234,7 +236,8 @@ def prior_of(
 ) -> dict[int, dict[int, int]]:
     """household -> year -> what its standing bills have counted of that year: tiers go on there.
 
-    Also of later months: a bill made again after a reversal undoes the marginal tiers.
+    Also of later months: a bill made again after a reversal undoes the marginal tiers.  What an
+    owner before used is not the new one's.
     """
     rows = db.session.execute(
         sa.text(_PRIOR),

@@ -10,6 +10,7 @@ KINDS = {
     "bank": "asset",
     "wallet": "liability",
     "prepaid": "liability",
+    "payable": "liability",
     "suspense": "liability",
     "revenue": "income",
     "fee": "expense",
@@ -42,6 +43,11 @@ def wallet(household_id: int) -> AccountRef:
 def prepaid(utility: str, household_id: int) -> AccountRef:
     """What a household has paid ahead for one utility: a liability, or an overdraft."""
     return _account("prepaid", utility, household_id, household_id=household_id)
+
+
+def payable(what: str, number: int) -> AccountRef:
+    """What we still have to pay out to somebody who left (liability)."""
+    return _account("payable", what, number)
 
 
 def clearing(channel: str) -> AccountRef:

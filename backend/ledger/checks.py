@@ -37,7 +37,7 @@ _OWN: tuple[tuple[str, str], ...] = (
            WHERE kind IS DISTINCT FROM CASE split_part(code, ':', 1)
              WHEN 'receivable' THEN 'asset' WHEN 'clearing' THEN 'asset'
              WHEN 'bank' THEN 'asset' WHEN 'wallet' THEN 'liability'
-             WHEN 'prepaid' THEN 'liability'
+             WHEN 'prepaid' THEN 'liability' WHEN 'payable' THEN 'liability'
              WHEN 'suspense' THEN 'liability' WHEN 'revenue' THEN 'income'
              WHEN 'fee' THEN 'expense' END ORDER BY code""",
     ),
