@@ -12,6 +12,7 @@ from sqlalchemy.orm import selectinload
 from backend.api import answers, shapes
 from backend.api.fields import ID
 from backend.api.idempotency import once
+from backend.api.schemas_billing import AccountOut, ColdReportIn, ColdReportOut
 from backend.api.schemas_bills import (
     BillsIn,
     BillsOut,
@@ -25,7 +26,7 @@ from backend.api.schemas_bills import (
 from backend.archive import service as archive
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.billing import handover
+from backend.billing import cold, handover, overview
 from backend.billing.explain import explain as derive
 from backend.billing.models import Bill
 from backend.cashier import service as cashier
@@ -68,6 +69,28 @@ def _bill_for(resident_id: int, bill_id: int) -> Bill:
     if not handover.may_see(resident_id, found):
         raise Problem("not_found")
     return found
+
+
+@bp.get(f"/households/<{ID}:household_id>/account")
+@bp.output(AccountOut)
+@bp.doc(responses=[404])
+@allow("resident")
+def account(household_id: int) -> dict[str, Any]:
+    """A household's balance, prepaid accounts, refunds, late fees that run, reports of cold."""
+    return overview.account(archive.household_for(principal().id, household_id), answers.today())
+
+
+@bp.post(f"/households/<{ID}:household_id>/cold-reports")
+@bp.input(ColdReportIn, arg_name="body")
+@bp.output(ColdReportOut, status_code=201)
+@bp.doc(responses=[404, 409])
+@allow("resident")
+def cold_report(household_id: int, body: dict[str, Any]) -> Any:
+    """Say that a room is cold; one report at a time."""
+    archive.household_for(principal().id, household_id)
+    made = cold.report(household_id, body["room"], body["note"], principal(), answers.now())
+    db.session.commit()
+    return made
 
 
 @bp.get(f"/bills/<{ID}:bill_id>")

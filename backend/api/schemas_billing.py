@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from apiflask import Schema, fields
 
-from backend.api.fields import BusinessDay, Text, Whole, one_of
+from backend.api.fields import BusinessDay, Moment, Text, Whole, one_of
 from backend.api.outs import maybe_whole, text, whole
 from backend.archive.rules import UTILITIES
+from backend.billing.cold import SOURCES
 from backend.billing.tariff_params import CLASSES, KINDS
 from backend.billing.topics import TOPICS
 
@@ -163,3 +164,143 @@ class RequestsOut(Schema):
     """What waits for a decision."""
 
     requests = fields.List(fields.Nested(RequestListed))
+
+
+class ColdReportIn(Schema):
+    """A resident says that a room is cold."""
+
+    room = Text(1, 20, required=True)
+    note = Text(0, 200, load_default="")
+
+
+class ColdReportOut(Schema):
+    """A report of a cold room as it stands."""
+
+    id = whole()
+    household_id = whole()
+    reported_at = fields.AwareDateTime()
+    room = text()
+    note = text()
+    state = text("open, measured or decided")
+    measured_at = fields.AwareDateTime(allow_none=True)
+    measured_cdeg = fields.Integer(allow_none=True)
+    finding = fields.Dict()
+    decided_at = fields.AwareDateTime(allow_none=True)
+
+
+class ColdReportListed(ColdReportOut):
+    """A report in a list."""
+
+
+class ColdReportsOut(Schema):
+    """Reports, those not decided first."""
+
+    reports = fields.List(fields.Nested(ColdReportListed))
+
+
+class MeasurementIn(Schema):
+    """An on-site measurement with both signatures (the names as signed)."""
+
+    measured_at = Moment(required=True)
+    measured_cdeg = Whole(-5000, 6000, required=True)
+    resident_signature = Text(1, 40, required=True)
+    staff_signature = Text(1, 40, required=True)
+
+
+class DecisionIn(Schema):
+    """Which days to decide, and from what."""
+
+    source = Text(1, 16, required=True, validate=[one_of(*SOURCES)])
+    day_from = BusinessDay(required=True)
+    day_to = BusinessDay(required=True, metadata={"description": "the first day after them"})
+
+
+class PrepaidIn(Schema):
+    """The first day a household pays ahead for a utility."""
+
+    utility = Text(1, 16, required=True, validate=[one_of(*UTILITIES)])
+    first_day = BusinessDay(required=True)
+
+
+class TransferIn(Schema):
+    """Part of the balance into a prepaid account; the same key moves it once."""
+
+    utility = Text(1, 16, required=True, validate=[one_of(*UTILITIES)])
+    amount_fen = Whole(1, 10**9, required=True)
+    key = Text(8, 64, required=True)
+
+
+class PrepaidOut(Schema):
+    """A prepaid account between two nights."""
+
+    utility = text()
+    opened_on = fields.Date()
+    closed_on = fields.Date(allow_none=True)
+    through = fields.Date(metadata={"description": "the last day charged"})
+    balance_fen = fields.Integer()
+    marks = fields.List(text("warned, overdrawn, closed"))
+    waiting = text("why the next day cannot be charged yet", allow_none=True)
+
+
+class PrepaidListed(PrepaidOut):
+    """An account in a list."""
+
+
+class CreditOut(Schema):
+    """Money that was given back."""
+
+    kind = text()
+    credit_fen = whole()
+    reason = text()
+    at = fields.AwareDateTime()
+    sentences = fields.List(text())
+
+
+class LateFeeOut(Schema):
+    """What has run up on an unpaid bill and is not billed yet."""
+
+    bill_id = whole()
+    accrued_fen = whole()
+    sentence = text()
+
+
+class AccountOut(Schema):
+    """A household's money: balance, prepaid accounts, refunds, late fees, cold rooms."""
+
+    balance_fen = fields.Integer()
+    prepaid = fields.List(fields.Nested(PrepaidListed))
+    credits = fields.List(fields.Nested(CreditOut))
+    late_fees = fields.List(fields.Nested(LateFeeOut))
+    cold_reports = fields.List(fields.Nested(ColdReportListed))
+
+
+class HandoverIn(Schema):
+    """The day a household is handed over."""
+
+    moved_on = BusinessDay(required=True)
+
+
+class NewOwnerIn(Schema):
+    """Who takes it over."""
+
+    name = Text(1, 40, required=True)
+    phone = Text(5, 20, required=True)
+
+
+class HandoverOut(Schema):
+    """A change of hands as it stands."""
+
+    id = whole()
+    household_id = whole()
+    moved_on = fields.Date()
+    state = text("billed or done")
+    left_fen = whole("to be paid out to who left")
+
+
+class SeasonIn(Schema):
+    """A season to be billed in advance by area, or settled."""
+
+    verb = Text(1, 16, required=True, validate=[one_of("advance", "settle")])
+    day_from = BusinessDay(required=True)
+    day_to = BusinessDay(required=True, metadata={"description": "the first day after it"})
+    due_on = BusinessDay(load_default=None, allow_none=True)

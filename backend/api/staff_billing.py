@@ -9,21 +9,32 @@ from apiflask import APIBlueprint
 from backend.api import answers
 from backend.api.fields import ID
 from backend.api.schemas_billing import (
+    ColdReportOut,
+    ColdReportsOut,
     CreditIn,
+    DecisionIn,
+    HandoverIn,
+    HandoverOut,
+    MeasurementIn,
+    NewOwnerIn,
     NoteIn,
+    PrepaidIn,
+    PrepaidOut,
     PreviewIn,
     PreviewOut,
     ReasonIn,
     RequestOut,
     RequestsOut,
     RuleIn,
+    SeasonIn,
     TariffIn,
     TariffsIn,
     TariffsOut,
     TariffVersionOut,
+    TransferIn,
 )
 from backend.base.db import db
-from backend.billing import preview, requests, tariffs
+from backend.billing import cold, handover, prepayment, preview, requests, tariffs, tasks
 from backend.people.access import allow, principal
 
 bp = APIBlueprint("staff_billing", __name__, url_prefix="/api/v1/staff", tag="计费")
@@ -147,3 +158,98 @@ def request_refuse(request_id: int, body: dict[str, Any]) -> Any:
     made = requests.refuse(request_id, principal(), answers.now(), body["note"])
     db.session.commit()
     return made
+
+
+@bp.get("/cold-reports")
+@bp.output(ColdReportsOut)
+@allow("finance", "operator", "manager")
+def cold_list() -> dict[str, Any]:
+    """Reports of cold rooms, those not decided first."""
+    return {"reports": cold.reports()}
+
+
+@bp.post(f"/cold-reports/<{ID}:report_id>/measurement")
+@bp.input(MeasurementIn, arg_name="body")
+@bp.output(ColdReportOut)
+@bp.doc(responses=[404, 409])
+@allow("reader", "operator")
+def cold_measure(report_id: int, body: dict[str, Any]) -> Any:
+    """Keep an on-site measurement; outside the rules it is refused with the rule."""
+    found = cold.measure(report_id, **body, actor=principal(), now=answers.now())
+    db.session.commit()
+    return found
+
+
+@bp.post(f"/cold-reports/<{ID}:report_id>/decision")
+@bp.input(DecisionIn, arg_name="body")
+@bp.output(ColdReportOut)
+@bp.doc(responses=[404, 409])
+@allow("finance", "manager")
+def cold_decide(report_id: int, body: dict[str, Any]) -> Any:
+    """Find the cold days; a refund waits for a second person."""
+    days = (body["day_from"], body["day_to"])
+    found = cold.decide(report_id, body["source"], *days, principal(), answers.now())
+    db.session.commit()
+    return found
+
+
+@bp.post(f"/households/<{ID}:household_id>/prepaid")
+@bp.input(PrepaidIn, arg_name="body")
+@bp.output(PrepaidOut, status_code=201)
+@bp.doc(responses=[404, 409])
+@allow("finance", "manager")
+def prepaid_open(household_id: int, body: dict[str, Any]) -> Any:
+    """Let a household pay ahead for a utility from a day on."""
+    made = prepayment.open_account(
+        household_id, body["utility"], body["first_day"], principal(), answers.now()
+    )
+    db.session.commit()
+    return made
+
+
+@bp.post(f"/households/<{ID}:household_id>/prepaid/transfers")
+@bp.input(TransferIn, arg_name="body")
+@bp.output({}, status_code=204)
+@bp.doc(responses=[404, 409])
+@allow("finance", "manager")
+def prepaid_transfer(household_id: int, body: dict[str, Any]) -> str:
+    """Move part of a household's balance into its prepaid account."""
+    prepayment.from_wallet(household_id, **body, now=answers.now())
+    db.session.commit()
+    return ""
+
+
+@bp.post(f"/households/<{ID}:household_id>/handovers")
+@bp.input(HandoverIn, arg_name="body")
+@bp.output(HandoverOut, status_code=201)
+@bp.doc(responses=[404, 409])
+@allow("finance", "manager")
+def handover_begin(household_id: int, body: dict[str, Any]) -> Any:
+    """Make the final bills of an owner who leaves (过户)."""
+    made = handover.begin(household_id, body["moved_on"], principal(), answers.now())
+    db.session.commit()
+    return made
+
+
+@bp.post(f"/handovers/<{ID}:handover_id>/complete")
+@bp.input(NewOwnerIn, arg_name="body")
+@bp.output(HandoverOut)
+@bp.doc(responses=[404, 409])
+@allow("finance", "manager")
+def handover_complete(handover_id: int, body: dict[str, Any]) -> Any:
+    """Write the new owner once the old one owes nothing."""
+    made = handover.complete(handover_id, body["name"], body["phone"], principal(), answers.now())
+    db.session.commit()
+    return made
+
+
+@bp.post(f"/buildings/<{ID}:building_id>/season")
+@bp.input(SeasonIn, arg_name="body")
+@bp.output({}, status_code=204)
+@bp.doc(responses=[404])
+@allow("finance", "manager")
+def season(building_id: int, body: dict[str, Any]) -> str:
+    """Enqueue a building's advance or settlement of a season; once, however often asked."""
+    tasks.defer_season(building_id, **body)
+    db.session.commit()
+    return ""

@@ -9,11 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 from flask import current_app
 
-from backend.archive.models import Household, Meter
+from backend.archive.models import Building, Household, Meter
 from backend.archive.rules import UTILITIES
 from backend.base import tasks
 from backend.base.db import db
-from backend.billing import changes, lateness, prepayment, service, tariffs, topics
+from backend.base.errors import Problem
+from backend.billing import changes, lateness, prepayment, season, service, tariffs, topics
 from backend.billing.models import Bill
 from backend.billing.usage import standing
 
@@ -99,4 +100,35 @@ def late_fees(building_id: int) -> None:
 def prepaid(building_id: int, utility: str) -> None:
     """Task: charge one building's prepaid accounts for the days that are over."""
     prepayment.charge_building(building_id, utility, current_app.extensions["nuan_clock"].now())
+    db.session.commit()
+
+
+def defer_season(
+    building_id: int, verb: str, day_from: date, day_to: date, due_on: date | None = None
+) -> None:
+    """Enqueue a building's advance or settlement of a season.  Problem not_found, validation."""
+    if db.session.get(Building, building_id) is None:
+        raise Problem("not_found")
+    if day_from >= day_to:
+        raise Problem("range_reversed", field="day_to")
+    tasks.defer(
+        "billing.season",
+        once=f"season:{verb}:{building_id}:{day_from}:{day_to}",
+        building_id=building_id,
+        verb=verb,
+        day_from=day_from.isoformat(),
+        day_to=day_to.isoformat(),
+        due_on=(due_on or day_from).isoformat(),
+    )
+
+
+@tasks.task("billing.season")
+def season_task(building_id: int, verb: str, day_from: str, day_to: str, due_on: str) -> None:
+    """Task: bill one building's season in advance, or settle it."""
+    now = current_app.extensions["nuan_clock"].now()
+    begin, end, due = (date.fromisoformat(text) for text in (day_from, day_to, due_on))
+    if verb == "advance":
+        season.advance(building_id, begin, end, due, now)
+    else:
+        season.settle(building_id, begin, end, now)
     db.session.commit()

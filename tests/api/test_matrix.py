@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from backend.base.db import db
-from backend.billing import requests, tariffs
+from backend.billing import cold, requests, tariffs
 from backend.metering import bus_jobs, commands, runs
 from backend.people import access
 from backend.people.service import Principal
@@ -86,6 +86,38 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", f"/api/v1/staff/households/{I}household_id>/credits"): (
         *(401, 403, 403, 403),
         *(201, 403, 409),
+    ),
+    ("GET", f"/api/v1/households/{I}household_id>/account"): MINE,
+    # The household's report is being seen to already.
+    ("POST", f"/api/v1/households/{I}household_id>/cold-reports"): (401, 409, 404, *(403,) * 4),
+    ("GET", "/api/v1/staff/cold-reports"): (401, 403, 403, 403, 200, 200, 200),
+    ("POST", f"/api/v1/staff/cold-reports/{I}report_id>/measurement"): (
+        *(401, 403, 403),
+        *(422, 403, 422, 403),  # at noon nobody measures
+    ),
+    ("POST", f"/api/v1/staff/cold-reports/{I}report_id>/decision"): (
+        *(401, 403, 403, 403),
+        *(422, 403, 422),  # no rule has been set
+    ),
+    ("POST", f"/api/v1/staff/households/{I}household_id>/prepaid"): (
+        *(401, 403, 403, 403),
+        *(201, 403, 409),
+    ),
+    ("POST", f"/api/v1/staff/households/{I}household_id>/prepaid/transfers"): (
+        *(401, 403, 403, 403),
+        *(409, 403, 409),  # the balance is empty
+    ),
+    ("POST", f"/api/v1/staff/households/{I}household_id>/handovers"): (
+        *(401, 403, 403, 403),
+        *(201, 403, 409),
+    ),
+    ("POST", f"/api/v1/staff/handovers/{I}handover_id>/complete"): (
+        *(401, 403, 403, 403),
+        *(404, 403, 404),
+    ),
+    ("POST", f"/api/v1/staff/buildings/{I}building_id>/season"): (
+        *(401, 403, 403, 403),
+        *(204, 403, 204),
     ),
     ("GET", "/api/v1/staff/requests"): MONEY,
     # Finance has asked for it; a manager decides.
@@ -216,6 +248,7 @@ def town(merchant):
     clerk = Principal("staff", people["finance"].id)
     price = tariffs.draft(clerk, builders.NOON, **_price(1))
     neighbour = builders.make_household(owner.building, "909")
+    report = cold.report(owner.household.id, "主卧", "", None, builders.NOON)
     request = requests.ask_credit(neighbour.id, "heat", 100, "更正", clerk, builders.NOON)
     db.session.commit()
     rule, settlement, calibration = builders.make_allocation(
@@ -227,6 +260,8 @@ def town(merchant):
         "settlement_id": settlement.id,
         "calibration_id": calibration.id,
         "tariff_id": price.id,
+        "report_id": report.id,
+        "handover_id": 999_999,
         "request_id": request.id,
         "bus_id": meter.bus_id,
         "job_id": job.id,
@@ -250,6 +285,28 @@ def _price(day):
         "kind": "flat",
         "params": {"unit": "m3", "price": "2.80"},
         "effective_from": date(2027, 1, day),
+    }
+
+
+def _money(names):
+    """Bodies of the routes about one household's money."""
+    staff, home = "/api/v1/staff", f"/api/v1/staff/households/{names['household_id']}"
+    report = f"{staff}/cold-reports/{names['report_id']}"
+    days = {"day_from": "2026-11-01", "day_to": "2026-11-02"}
+    return {
+        f"/api/v1/households/{names['household_id']}/cold-reports": {"room": "主卧"},
+        f"{report}/measurement": {
+            "measured_at": "2026-11-20T04:00:00Z",
+            "measured_cdeg": 1500,
+            "resident_signature": "张三",
+            "staff_signature": "王师傅",
+        },
+        f"{report}/decision": {"source": "series", **days},
+        f"{home}/prepaid": {"utility": "gas", "first_day": "2026-11-01"},
+        f"{home}/prepaid/transfers": {"utility": "gas", "amount_fen": 1, "key": "key-of-it"},
+        f"{home}/handovers": {"moved_on": "2026-11-01"},
+        f"{staff}/handovers/{names['handover_id']}/complete": {"name": "李四", "phone": "13900"},
+        f"{staff}/buildings/{names['building_id']}/season": {"verb": "settle", **days},
     }
 
 
@@ -282,6 +339,7 @@ def body_of(town, path):
             "credit_fen": 100,
             "reason": "更正",
         },
+        **_money(town.names),
         **{
             f"/api/v1/staff/requests/{town.names['request_id']}/{verb}": {"note": ""}
             for verb in ("approve", "refuse")

@@ -1,0 +1,58 @@
+"""A household's money as its resident sees it: balance, prepaid, refunds, late fees, cold rooms."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import sqlalchemy as sa
+
+from backend.archive.models import Household
+from backend.base.db import db
+from backend.billing import cold, handover, lateness, wallet
+from backend.billing.models import Adjustment, Bill, PrepaidAccount
+
+MAX_SHOWN = 50
+
+
+def account(household: Household, today: date) -> dict[str, Any]:
+    """Everything since the present owner took over."""
+    moved_on = handover.since(household.id) or date.min
+    credits = sa.select(Adjustment).where(
+        Adjustment.household_id == household.id, sa.cast(Adjustment.at, sa.Date) >= moved_on
+    )
+    prepaid = sa.select(PrepaidAccount).where(
+        PrepaidAccount.household_id == household.id, PrepaidAccount.closed_on.is_(None)
+    )
+    reports = cold.reports(MAX_SHOWN, household_id=household.id)
+    return {
+        "balance_fen": wallet.held_fen(household.id),
+        "prepaid": db.session.scalars(prepaid.order_by(PrepaidAccount.utility)).all(),
+        "credits": [
+            {
+                "kind": row.kind,
+                "credit_fen": row.credit_fen,
+                "reason": row.reason,
+                "at": row.at,
+                "sentences": row.detail.get("sentences", []),
+            }
+            for row in db.session.scalars(credits.order_by(Adjustment.id.desc()).limit(MAX_SHOWN))
+        ],
+        "late_fees": _late_fees(household, today),
+        "cold_reports": [r for r in reports if r.reported_at.date() >= moved_on],
+    }
+
+
+def _late_fees(household: Household, today: date) -> list[dict[str, Any]]:
+    bills = db.session.scalars(
+        sa.select(Bill)
+        .where(Bill.household_id == household.id, Bill.state == "issued", Bill.due_on < today)
+        .order_by(Bill.due_on)
+        .limit(MAX_SHOWN)
+    ).all()
+    found = [(bill.id, *lateness.accrued(bill, household.building_id, today)) for bill in bills]
+    return [
+        {"bill_id": bill_id, "accrued_fen": fen, "sentence": sentence}
+        for bill_id, fen, sentence in found
+        if fen
+    ]
