@@ -185,6 +185,18 @@ def test_a_typed_reading_sent_twice_is_stored_once_and_answers_the_same(meter):
     )
 
 
+def test_a_backdated_typed_reading_is_held_against_its_own_moment(meter):
+    staff = builders.make_staff()
+    for days, register in ((3, 1000), (0, 9000)):
+        service.record([read(meter, NOON - timedelta(days=days), register)])
+    at = NOON - timedelta(days=2)
+    _, flags, since = typed(meter, 3000, staff, at=at)
+    assert (flags, since) == (["out_of_order"], 2000)
+    with pytest.raises(Problem, match="register_decreased"):
+        typed(meter, 9500, staff, "c-2", at=at + timedelta(hours=1))
+    assert db.session.get(MeterState, meter.id).register == 9000
+
+
 def test_another_reader_cannot_see_the_answer_to_a_client_id(meter):
     typed(meter, 5000, builders.make_staff("one"))
     with pytest.raises(Problem) as refused:
