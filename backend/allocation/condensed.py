@@ -28,7 +28,8 @@ LOW_B, HIGH_B, NODES = 1.0, 1.6, 8
 _ANGLES = (2 * np.arange(NODES) + 1) * np.pi / (2 * NODES)
 # First kind, ascending: the interpolation error is largest at the two ends of the interval.
 NODE_B: Floats = (LOW_B + HIGH_B) / 2 - (HIGH_B - LOW_B) / 2 * np.cos(_ANGLES)
-_SIGNED: Floats = np.sin(_ANGLES) * (-1.0) ** np.arange(NODES)
+# Of barycentric interpolation at these nodes.
+NODE_WEIGHTS: Floats = np.sin(_ANGLES) * (-1.0) ** np.arange(NODES)
 # From here on a day's interpolation is no longer as good as its samples.
 MAX_ERROR = 1e-9
 
@@ -146,7 +147,7 @@ def interpolated_logs(logs: Floats, exponents: Floats) -> Floats:
     """ln S at `exponents` [flats] within [1, 1.6] from `logs` of S [flats x days x 8]."""
     distance = exponents[:, np.newaxis] - NODE_B
     on_node = distance == 0
-    pull = _SIGNED / np.where(on_node, 1.0, distance)
+    pull = NODE_WEIGHTS / np.where(on_node, 1.0, distance)
     pull /= pull.sum(axis=1, keepdims=True)
     pull = np.where(on_node.any(axis=1, keepdims=True), on_node, pull)
     interpolated: Floats = (logs @ pull[:, :, np.newaxis])[:, :, 0]
