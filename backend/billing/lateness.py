@@ -158,11 +158,14 @@ def _late_bill(
 
 
 def payments_of(bill_ids: Sequence[int]) -> dict[int, list[tuple[date, int]]]:
-    """bill -> (day, fen) of every payment counted towards it, in order."""
+    """bill -> (day, fen) counted towards it, by day; what was taken back the same day is none."""
     found: dict[int, list[tuple[date, int]]] = {}
-    query = sa.select(BillPayment).where(BillPayment.bill_id.in_(bill_ids))
-    for row in db.session.scalars(query.order_by(BillPayment.id)):
-        found.setdefault(row.bill_id, []).append((row.day, row.amount_fen))
+    total = sa.func.sum(BillPayment.amount_fen)
+    query = sa.select(BillPayment.bill_id, BillPayment.day, total)
+    query = query.where(BillPayment.bill_id.in_(bill_ids))
+    query = query.group_by(BillPayment.bill_id, BillPayment.day).having(total != 0)
+    for bill_id, day, amount_fen in db.session.execute(query.order_by(BillPayment.day)):
+        found.setdefault(bill_id, []).append((day, int(amount_fen)))
     return found
 
 

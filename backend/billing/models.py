@@ -140,7 +140,7 @@ class BillLine(Base):
 
 
 class BillPayment(Base):
-    """Money counted towards a bill; late fees and reversals look at the days."""
+    """Money counted towards a bill, or (negative) taken back; late fees look at the days."""
 
     __tablename__ = "bill_payment"
 

@@ -76,8 +76,7 @@ def top_up(
 
 def from_wallet(household_id: int, utility: str, amount_fen: int, key: str, now: datetime) -> None:
     """Move part of the household's balance into its prepaid account.  Problem balance_short."""
-    lock = sa.func.hashtextextended(f"wallet:{household_id}", 0)
-    db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
+    wallet.one_at_a_time(household_id)
     known = ledger.entry_by_key(f"topup:{key}") is not None
     if not known and wallet.held_fen(household_id) < amount_fen:
         raise Problem("balance_short")

@@ -255,9 +255,27 @@ def apply_payment(bill_id: int, amount_fen: int, at: datetime) -> bool:
     )
     if done.rowcount != 1:  # type: ignore[attr-defined]
         return False
+    _count(bill_id, amount_fen, at)
+    return True
+
+
+def take_back_payment(bill_id: int, amount_fen: int, at: datetime) -> bool:
+    """Count a payment no longer, the day it was made; False where the bill stands no longer."""
+    done = db.session.execute(
+        sa.update(Bill)
+        .where(Bill.id == bill_id, Bill.state.in_(("issued", "paid")), Bill.paid_fen >= amount_fen)
+        .values(paid_fen=Bill.paid_fen - amount_fen, state="issued", paid_at=None)
+        .execution_options(synchronize_session="fetch")
+    )
+    if done.rowcount != 1:  # type: ignore[attr-defined]
+        return False
+    _count(bill_id, -amount_fen, at)
+    return True
+
+
+def _count(bill_id: int, amount_fen: int, at: datetime) -> None:
     values = {"bill_id": bill_id, "amount_fen": amount_fen, "paid_at": at, "day": business_day(at)}
     db.session.execute(sa.insert(BillPayment).values(values))
-    return True
 
 
 def upsert_tariff(**values: Any) -> Tariff:

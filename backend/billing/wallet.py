@@ -21,6 +21,12 @@ def held_fen(household_id: int) -> int:
     return -ledger.balance_fen(chart.wallet(household_id).code)
 
 
+def one_at_a_time(household_id: int) -> None:
+    """Whoever else moves this household's balance waits until our commit."""
+    key = sa.func.hashtextextended(f"wallet:{household_id}", 0)
+    db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+
+
 def credit(
     business_key: str,
     household_id: int,
@@ -74,8 +80,7 @@ def pay_oldest(household_id: int, now: datetime) -> int:
 
     One at a time a household: a second caller waits and then finds nothing left to do.
     """
-    key = sa.func.hashtextextended(f"wallet:{household_id}", 0)
-    db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+    one_at_a_time(household_id)
     left = held = held_fen(household_id)
     bills = db.session.execute(
         sa.select(Bill.id, Bill.bill_no, Bill.utility, Bill.amount_fen - Bill.paid_fen)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 
 import click
 import sqlalchemy as sa
 from apiflask import APIFlask
+from sqlalchemy.exc import IntegrityError
 
 from backend.base.clock import business_day
 from backend.base.command import application
 from backend.base.db import db
 from backend.base.money import yuan_str
-from backend.cashier import reconcile
+from backend.cashier import reconcile, shifts
 from backend.cashier.channels import CHANNELS
 from backend.people.models import Staff
+
+CODE = re.compile(r"[0-9A-Za-z-]{1,20}")
 
 
 @click.group()
@@ -64,6 +69,35 @@ def close_day(day: str | None, reason: str | None, login: str | None) -> None:
         reconcile.close_day(when, _staff_id(login), reason, now)
         db.session.commit()
         _print_day(when)
+
+
+@finance.command("add-drawer")
+@click.argument("code")
+@click.option("--name", required=True, help="What the cashiers call it.")
+def add_drawer(code: str, name: str) -> None:
+    """Set up a cash drawer of a business hall (ledger account cash:CODE)."""
+    _add(code, lambda: shifts.add_drawer(code, name))
+
+
+@finance.command("add-terminal")
+@click.argument("code")
+@click.option("--name", required=True, help="What the cashiers call it.")
+@click.option("--acquirer", required=True, help="The bank behind it.")
+def add_terminal(code: str, name: str, acquirer: str) -> None:
+    """Set up a card terminal of a business hall (ledger account pos:CODE)."""
+    _add(code, lambda: shifts.add_terminal(code, name, acquirer))
+
+
+def _add(code: str, work: Callable[[], object]) -> None:
+    if not CODE.fullmatch(code):
+        raise click.BadParameter(f"{code!r} is not 1 to 20 letters, digits or hyphens")
+    with application():
+        try:
+            work()
+            db.session.commit()
+        except IntegrityError:
+            raise click.BadParameter(f"{code!r} is there already") from None
+    click.echo(f"{code} added")
 
 
 def _staff_id(login: str | None) -> int | None:

@@ -1,4 +1,4 @@
-"""Payment orders, the notices they came by, statements and the proof of the day."""
+"""Payment orders, their notices, statements, the proof of the day; the counter's shifts."""
 
 from __future__ import annotations
 
@@ -186,3 +186,147 @@ class FinanceDay(Base):
     closed_by: Mapped[int | None] = ref("staff", nullable=True)
     reason: Mapped[str | None]
     summary: Mapped[Json]
+
+
+class Drawer(Base):
+    """A cash drawer (钱箱) at a business hall; its money is the ledger's `cash:<code>`."""
+
+    __tablename__ = "drawer"
+
+    id: Mapped[BigId]
+    code: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    active: Mapped[bool] = mapped_column(server_default=sa.true())
+
+
+class PosTerminal(Base):
+    """A card terminal and the bank behind it; what it took is the ledger's `pos:<code>`."""
+
+    __tablename__ = "pos_terminal"
+
+    id: Mapped[BigId]
+    code: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    acquirer: Mapped[str]
+    active: Mapped[bool] = mapped_column(server_default=sa.true())
+
+
+_STILL_OPEN = sa.text("closed_at IS NULL")
+
+
+class Shift(Base):
+    """A cashier at a drawer (班次), from the counted float to the counted close.
+
+    carried_fen: what the ledger said was in the drawer; issued_fen: float brought from the bank;
+    opening_/difference_fen: counted less expected (over > 0, short < 0), each posted with a reason.
+    `closing`: {counts: {denomination in fen: pieces}, pos: [{terminal, ledger_fen, slips_fen}]}.
+    """
+
+    __tablename__ = "shift"
+    __table_args__ = (
+        sa.Index("uq_shift_open_drawer", "drawer_id", unique=True, postgresql_where=_STILL_OPEN),
+        sa.Index("uq_shift_open_cashier", "cashier_id", unique=True, postgresql_where=_STILL_OPEN),
+        sa.CheckConstraint("opening_second_by <> cashier_id", name="opening_second"),
+        sa.CheckConstraint("second_by <> closed_by", name="second"),
+        sa.CheckConstraint(
+            "(closed_at IS NULL) = (counted_fen IS NULL)"
+            " AND counted_fen - expected_fen = difference_fen"
+            " AND left_fen + deposited_fen = counted_fen",
+            name="closed_whole",
+        ),
+    )
+
+    id: Mapped[BigId]
+    drawer_id: Mapped[int] = ref("drawer")
+    cashier_id: Mapped[int] = ref("staff")
+    day: Mapped[Day] = mapped_column(index=True)
+    opened_at: Mapped[Instant]
+    opening: Mapped[Json]  # {denomination in fen: pieces}
+    carried_fen: Mapped[Fen]
+    issued_fen: Mapped[Fen]
+    opening_difference_fen: Mapped[Fen]
+    opening_reason: Mapped[str | None]
+    opening_second_by: Mapped[int | None] = ref("staff", nullable=True)
+    closed_at: Mapped[datetime | None]
+    closed_by: Mapped[int | None] = ref("staff", nullable=True)
+    expected_fen: Mapped[int | None] = mapped_column(sa.BigInteger)
+    counted_fen: Mapped[int | None] = mapped_column(sa.BigInteger)
+    difference_fen: Mapped[int | None] = mapped_column(sa.BigInteger)
+    left_fen: Mapped[int | None] = mapped_column(sa.BigInteger)  # handed over in the drawer
+    deposited_fen: Mapped[int | None] = mapped_column(sa.BigInteger)
+    deposit_reference: Mapped[str | None]
+    closing: Mapped[Json]
+    reason: Mapped[str | None]
+    second_by: Mapped[int | None] = ref("staff", nullable=True)
+
+
+class CounterPayment(Base):
+    """Money taken at the counter, posted in the transaction that wrote it; never edited.
+
+    `client_key` says which tap it came by, so the same one again is the same payment.
+    """
+
+    __tablename__ = "counter_payment"
+    __table_args__ = (
+        sa.CheckConstraint("amount_fen > 0 AND topup_fen >= 0", name="amount"),
+        sa.CheckConstraint(
+            "CASE method WHEN 'cash' THEN terminal_id IS NULL AND tendered_fen >= amount_fen"
+            " WHEN 'pos' THEN terminal_id IS NOT NULL AND reference IS NOT NULL"
+            " AND tendered_fen = amount_fen ELSE false END",
+            name="method",
+        ),
+        sa.Index(
+            "uq_counter_payment_slip",
+            "terminal_id",
+            "reference",
+            unique=True,
+            postgresql_where=sa.text("terminal_id IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[BigId]
+    receipt_no: Mapped[str] = mapped_column(unique=True)
+    client_key: Mapped[str] = mapped_column(unique=True)
+    body_hash: Mapped[bytes] = mapped_column(pg.BYTEA)
+    shift_id: Mapped[int] = ref("shift")
+    household_id: Mapped[int] = ref("household")
+    method: Mapped[str]  # cash, pos
+    amount_fen: Mapped[Fen]
+    topup_fen: Mapped[Fen]  # the part that went into the household's balance
+    tendered_fen: Mapped[Fen]
+    terminal_id: Mapped[int | None] = ref("pos_terminal", nullable=True, index=False)
+    reference: Mapped[str | None]  # the slip's number
+    taken_at: Mapped[Instant]
+    day: Mapped[Day] = mapped_column(index=True)
+
+    items: Mapped[list[CounterItem]] = relationship(
+        back_populates="payment", order_by="CounterItem.bill_id"
+    )
+
+
+class CounterItem(Base):
+    """A bill paid at the counter."""
+
+    __tablename__ = "counter_item"
+
+    payment_id: Mapped[int] = ref("counter_payment", primary=True)
+    bill_id: Mapped[int] = mapped_column(
+        sa.BigInteger, sa.ForeignKey("bill.id"), primary_key=True, index=True
+    )
+    amount_fen: Mapped[Fen]
+
+    payment: Mapped[CounterPayment] = relationship(back_populates="items")
+
+
+class CounterVoid(Base):
+    """A counter payment given back within its shift, by a reversing entry."""
+
+    __tablename__ = "counter_void"
+    __table_args__ = (sa.CheckConstraint("second_by <> voided_by", name="second"),)
+
+    payment_id: Mapped[int] = ref("counter_payment", primary=True)
+    voided_at: Mapped[Instant]
+    day: Mapped[Day] = mapped_column(index=True)
+    voided_by: Mapped[int] = ref("staff")
+    second_by: Mapped[int | None] = ref("staff", nullable=True)
+    reason: Mapped[str]

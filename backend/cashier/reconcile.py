@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.cashier import books, matching, refunds, rules
+from backend.cashier import books, counter_day, matching, refunds, rules
 from backend.cashier.channels import channel_for, set_up
 from backend.cashier.confirm import confirm
 from backend.cashier.matching import Difference, Sums
@@ -50,9 +50,9 @@ def close_day(day: date, staff_id: int | None, reason: str | None, now: datetime
 
     Commits the statements and what was found; the close itself is left to the caller.
 
-    Statements not fetched yet are fetched.  Open differences need a reason and a member of staff
-    who signs it.  Closing a closed day changes nothing.  Problems: day_not_over, day_has_breaks,
-    those of fetch_statement.
+    Statements not fetched yet are fetched.  Open differences, at the channels or the counter, and
+    open shifts need a reason and a member of staff who signs it.  Closing a closed day changes
+    nothing.  Problems: day_not_over, day_has_breaks, day_has_open_shift, those of fetch_statement.
     """
     if not rules.day_is_over(day, now):
         raise Problem("day_not_over")
@@ -70,9 +70,23 @@ def close_day(day: date, staff_id: int | None, reason: str | None, now: datetime
     found = [_examine(channel, day, _statement_id(channel, day), now) for channel in channels]
     open_breaks = _open_breaks([row.id for row in found])
     unequal = [row for row in found if row.state != "agreed"]
-    if (open_breaks or _unexplained(unequal)) and not (reason and staff_id):
+    signed = bool(reason and staff_id)
+    if (open_breaks or _unexplained(unequal)) and not signed:
         raise Problem("day_has_breaks", breaks=[b.reference for b in open_breaks[:20]])
+    if not signed:
+        _refuse_open_counter(day)
     return _close(day, staff_id, reason, open_breaks, now)
+
+
+def _refuse_open_counter(day: date) -> None:
+    """Problem where a drawer or terminal differs from the ledger, or a shift is still open."""
+    counter = counter_day.examine(day)
+    if counter.unequal:
+        raise Problem("day_has_breaks", breaks=counter.unequal[:20])
+    if counter.open_shifts:
+        names = "、".join(f"{s.drawer} {s.cashier}" for s in counter.open_shifts[:5])
+        detail = f"还有未交班的班次（{names}），先交班，或写明原因并签字后日结。"
+        raise Problem("day_has_open_shift", detail, shifts=[s.id for s in counter.open_shifts[:20]])
 
 
 def resolve_break(break_id: int, staff_id: int, resolution: str, now: datetime) -> Break:
@@ -87,7 +101,7 @@ def resolve_break(break_id: int, staff_id: int, resolution: str, now: datetime) 
 
 
 def day_summary(day: date) -> dict[str, Any]:
-    """A finance day for the console: each channel's sums and differences, and what is pending.
+    """A finance day for the console: each channel's sums, differences and pending, the counter's.
 
     Without a statement yet, the sums are the ledger's and the orders' so far.
     """
@@ -98,6 +112,7 @@ def day_summary(day: date) -> dict[str, Any]:
         "closed_by": closed.closed_by if closed else None,
         "reason": closed.reason if closed else None,
         "channels": [_channel_summary(channel, day) for channel in set_up()],
+        "counter": counter_day.examine(day),
     }
 
 
@@ -239,6 +254,9 @@ def _close(
     now: datetime,
 ) -> FinanceDay:
     summary = {row["channel"]: _frozen(row) for row in day_summary(day)["channels"]}
+    counter = counter_day.examine(day)
+    if counter.accounts or counter.open_shifts:
+        summary["counter"] = counter.frozen()
     closed = FinanceDay(day=day, closed_at=now, closed_by=staff_id, reason=reason, summary=summary)
     db.session.add(closed)
     actor = Principal("staff", staff_id) if staff_id else None

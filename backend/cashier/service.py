@@ -142,11 +142,36 @@ def sweep(now: datetime) -> int:
     return len(numbers) + refunds.sweep(now)
 
 
-def _bills(bill_ids: Sequence[int]) -> list[sa.Row[Any]]:
+def end_open_orders(bill_ids: Sequence[int], now: datetime) -> None:
+    """End every online order over these bills at its channel, or learn that it was paid; commits.
+
+    For the counter, where the money is about to be taken: what is closed at its channel cannot be
+    paid any more.  Problem order_open where the channel gives no word.
+    """
+    for order in _open_orders(bill_ids):
+        try:
+            _ask(order, now, close=True)
+        except ChannelError as error:
+            log.warning("channel gave no word", extra={"order": order.out_trade_no})
+            detail = "该账单有一笔线上支付正在进行，渠道暂时无法连接，请勿收款，稍后再试。"
+            raise Problem("order_open", detail) from error
+
+
+def payable_bills(bill_ids: Sequence[int], *, lock: bool = False) -> list[sa.Row[Any]]:
+    """The bills by rising id, all there and owed; held until commit where `lock`."""
+    if not bill_ids:
+        return []
+    rows = _bills(bill_ids, lock=lock)
+    _refuse(bill_ids, rows)
+    return rows
+
+
+def _bills(bill_ids: Sequence[int], *, lock: bool = False) -> list[sa.Row[Any]]:
     """id, household_id, utility, open_fen (what can still be paid) of the bills that exist."""
     open_fen = sa.case((Bill.state == "issued", Bill.amount_fen - Bill.paid_fen), else_=0)
     query = sa.select(Bill.id, Bill.household_id, Bill.utility, open_fen.label("open_fen"))
-    return list(db.session.execute(query.where(Bill.id.in_(bill_ids)).order_by(Bill.id)))
+    query = query.where(Bill.id.in_(bill_ids)).order_by(Bill.id)
+    return list(db.session.execute(query.with_for_update() if lock else query))
 
 
 def _payable(resident_id: int, bill_ids: Sequence[int]) -> list[sa.Row[Any]]:
@@ -154,11 +179,15 @@ def _payable(resident_id: int, bill_ids: Sequence[int]) -> list[sa.Row[Any]]:
     rows = _bills(bill_ids)
     for household_id in sorted({row.household_id for row in rows}):
         household_for(resident_id, household_id)
+    _refuse(bill_ids, rows)
+    return rows
+
+
+def _refuse(bill_ids: Sequence[int], rows: Sequence[sa.Row[Any]]) -> None:
     items = [rules.Item(row.id, row.household_id, row.open_fen) for row in rows]
     refused = rules.refusal(bill_ids, items)
     if refused:
         raise Problem(refused, field="bill_ids")
-    return rows
 
 
 def _standing_order(
@@ -178,10 +207,11 @@ def _standing_order(
     return standing
 
 
-def _open_orders(bill_ids: Sequence[int], channel: str) -> Sequence[PaymentOrder]:
-    holding = sa.select(OrderItem.order_id).where(
-        OrderItem.bill_id.in_(bill_ids), OrderItem.channel == channel, OrderItem.open
-    )
+def _open_orders(bill_ids: Sequence[int], channel: str | None = None) -> Sequence[PaymentOrder]:
+    """The open orders over any of these bills, at one channel or at all."""
+    holding = sa.select(OrderItem.order_id).where(OrderItem.bill_id.in_(bill_ids), OrderItem.open)
+    if channel is not None:
+        holding = holding.where(OrderItem.channel == channel)
     query = sa.select(PaymentOrder).where(PaymentOrder.id.in_(holding)).order_by(PaymentOrder.id)
     return db.session.scalars(query.options(selectinload(PaymentOrder.items))).all()
 

@@ -8,12 +8,15 @@ KINDS = {
     "receivable": "asset",
     "clearing": "asset",
     "bank": "asset",
+    "cash": "asset",
+    "pos": "asset",
     "wallet": "liability",
     "prepaid": "liability",
     "payable": "liability",
     "suspense": "liability",
     "revenue": "income",
     "fee": "expense",
+    "over_short": "expense",
 }
 
 
@@ -73,3 +76,18 @@ def fee(channel: str) -> AccountRef:
 def bank(name: str) -> AccountRef:
     """A bank account (asset)."""
     return _account("bank", name)
+
+
+def cash(drawer: str) -> AccountRef:
+    """The notes and coins in a drawer (asset)."""
+    return _account("cash", drawer)
+
+
+def pos(terminal: str) -> AccountRef:
+    """What a card terminal took and its bank has not paid out yet (asset)."""
+    return _account("pos", terminal)
+
+
+def over_short(drawer: str) -> AccountRef:
+    """What a drawer's counts were short (debit) or over (credit): an expense, or less of one."""
+    return _account("over_short", drawer)

@@ -11,10 +11,13 @@ from importlib import import_module
 import sqlalchemy as sa
 
 from backend.base.db import db
+from backend.ledger.chart import KINDS
 
 # Each has `breaks() -> list[str]`.
-ABOVE = ("backend.cashier.checks", "backend.billing.checks")
+ABOVE = ("backend.cashier.checks", "backend.cashier.counter_checks", "backend.billing.checks")
 MAX_SHOWN = 1000
+
+_SIDES = " ".join(f"WHEN '{family}' THEN '{kind}'" for family, kind in KINDS.items())
 
 _OWN: tuple[tuple[str, str], ...] = (
     (
@@ -33,18 +36,15 @@ _OWN: tuple[tuple[str, str], ...] = (
     ),
     (
         "account {0}: kept as {1}, its code says otherwise",
-        """SELECT code, kind FROM account
-           WHERE kind IS DISTINCT FROM CASE split_part(code, ':', 1)
-             WHEN 'receivable' THEN 'asset' WHEN 'clearing' THEN 'asset'
-             WHEN 'bank' THEN 'asset' WHEN 'wallet' THEN 'liability'
-             WHEN 'prepaid' THEN 'liability' WHEN 'payable' THEN 'liability'
-             WHEN 'suspense' THEN 'liability' WHEN 'revenue' THEN 'income'
-             WHEN 'fee' THEN 'expense' END ORDER BY code""",
+        f"""SELECT code, kind FROM account
+            WHERE kind IS DISTINCT FROM CASE split_part(code, ':', 1) {_SIDES} END
+            ORDER BY code""",
     ),
     (
         "account {0}: {1} fen on the wrong side",
         """SELECT a.code, b.balance_fen FROM account a JOIN balance b ON b.account_id = a.id
            WHERE (a.code LIKE 'receivable:%' AND b.balance_fen < 0)
+              OR (a.code LIKE 'cash:%' AND b.balance_fen < 0)
               OR (a.code LIKE 'wallet:%' AND b.balance_fen > 0)
               OR (a.code LIKE 'suspense:%' AND b.balance_fen > 0) ORDER BY a.code""",
     ),
