@@ -192,7 +192,10 @@ def _surcharge_fen(source: Json, intervals: list[Interval]) -> int:
     tariff = _tariff(needed(source, "tier_surcharge", as_object))
     prior = given(source, "prior_cumulative", as_number, 0)
     energy = sum(exact(interval.energy_kwh) for interval in intervals)
-    return total_fen(tiered_lines(tariff, energy, "千瓦时", prior=prior))
+    persons = given(source, "persons", as_whole, None)
+    months = given(source, "months", as_number, 12)
+    lines = tiered_lines(tariff, energy, "千瓦时", prior=prior, persons=persons, months=months)
+    return total_fen(lines)
 
 
 def _entry(value: object, name: str) -> list[object]:

@@ -26,6 +26,7 @@ from backend.console import (
     bus_jobs,
     buses,
     calibrations,
+    cold,
     finance,
     imports,
     reading,
@@ -49,6 +50,7 @@ NAVIGATION = (
     ("console.finance_day", "日结", frozenset({"finance", "manager"})),
     ("console.tariffs", "价格方案", frozenset({"finance", "manager"})),
     ("console.requests", "待核准", frozenset({"finance", "manager"})),
+    ("console.cold", "室温报修", frozenset({"finance", "operator", "manager"})),
     ("console.settlements", "结算", frozenset({"finance", "operator", "manager"})),
     ("console.calibrations", "参数辨识", frozenset({"operator", "manager"})),
     ("console.reading_success", "抄表成功率", frozenset({"operator", "manager"})),
@@ -61,7 +63,7 @@ NAVIGATION = (
 )
 
 PAGES = (
-    *(sessions, finance, billing, settlements, calibrations),
+    *(sessions, finance, billing, cold, settlements, calibrations),
     *(reading, runs, supplies, anomalies, imports, buses, bus_jobs),
 )
 

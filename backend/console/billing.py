@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import date
 from typing import Any
 
@@ -18,7 +17,7 @@ from backend.base.errors import Problem
 from backend.billing import preview, requests, tariff_params, tariffs
 from backend.billing.models import Tariff
 from backend.console.days import parse_day
-from backend.console.sessions import current, now, roles
+from backend.console.sessions import attempt, current, now, roles
 from backend.people import access
 from backend.people.models import Staff
 
@@ -222,14 +221,14 @@ def tariff_page(tariff_id: int) -> str:
 @access.allow("manager")
 def tariff_approve(tariff_id: int) -> Response:
     """Let somebody else's draft live."""
-    _try(lambda: tariffs.approve(tariff_id, access.principal(), now()), "已核准，按生效日执行。")
+    attempt(lambda: tariffs.approve(tariff_id, access.principal(), now()), "已核准，按生效日执行。")
     return redirect(url_for("console.tariff", tariff_id=tariff_id), 303)
 
 
 @access.allow("finance", "manager")
 def tariff_drop(tariff_id: int) -> Response:
     """Give a draft up."""
-    _try(lambda: tariffs.drop(tariff_id, access.principal(), now()), "草稿已作废。")
+    attempt(lambda: tariffs.drop(tariff_id, access.principal(), now()), "草稿已作废。")
     return redirect(url_for("console.tariff", tariff_id=tariff_id), 303)
 
 
@@ -264,19 +263,5 @@ def request_decide(request_id: int) -> Response:
     if verb is None:
         raise Problem("bad_request")
     said = "已核准并执行。" if verb is requests.approve else "已拒绝。"
-    _try(lambda: verb(request_id, access.principal(), now(), note), said)
+    attempt(lambda: verb(request_id, access.principal(), now(), note), said)
     return redirect(url_for("console.requests"), 303)
-
-
-def _try(work: Callable[[], Any], said: str) -> None:
-    """Do it and say so, or say why not; what is not there stays a 404."""
-    try:
-        work()
-        db.session.commit()
-    except Problem as problem:
-        db.session.rollback()
-        if problem.code == "not_found":
-            raise
-        flash(problem.detail, "bad")
-    else:
-        flash(said, "good")

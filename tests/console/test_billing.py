@@ -1,11 +1,11 @@
 """价格方案 and 待核准: drafted by one, tried, approved by another; requests decided by a second."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import sqlalchemy as sa
 
 from backend.base.db import db
-from backend.billing import requests
+from backend.billing import cold, requests, topics
 from backend.billing.models import Tariff
 from backend.people.service import Principal
 from tests import builders
@@ -63,3 +63,25 @@ def test_a_request_shows_what_it_asks_and_is_carried_out_once(app, sign_in):
     assert "没有等待核准的事项" in boss.get("/console/requests").text
     again = post(boss, f"/console/requests/{request.id}/decide", verb="approve")
     assert "已经处理过" in boss.get(again.location).text
+
+
+def test_a_cold_room_is_measured_decided_and_left_for_a_second_person(app, sign_in):
+    params = {"k1": "16.5", "k2": "44.41", "season_days": 183, "area_price": "38.32"}
+    builders.make_tariff("heat", "two_part", params)
+    preset = topics.COLD_ROOM_PRESETS["common_18"]
+    topics.put("cold_room", "heat", None, preset, date(2026, 10, 1), None, None, builders.NOON)
+    home = builders.make_household(builders.make_building())
+    found = cold.report(home.id, "主卧", "冷", None, builders.NOON - timedelta(days=2))
+    db.session.commit()
+    operator, clerk = sign_in("operator"), sign_in("finance")
+    form = {"celsius": "15.5", "resident_signature": "张三", "staff_signature": "王师傅"}
+    url = f"/console/cold/{found.id}/measure"
+    noon = post(operator, url, measured_at="2026-11-18T13:00", **form)
+    assert "10:00 至 14:00 不得测温" in operator.get(noon.location).text
+    post(operator, url, measured_at="2026-11-18T20:00", **form)
+    days = {"from": "2026-11-18", "to": "2026-11-20"}
+    post(clerk, f"/console/cold/{found.id}/decide", source="measurement", **days)
+    page = clerk.get("/console/cold").text
+    assert "等待核准" in page
+    assert "15.50 ℃" in page
+    assert "13.07" in clerk.get("/console/requests").text  # two days, half of 13.07 each

@@ -1,0 +1,71 @@
+"""Prices, what waits for a second person and cold rooms, in a real browser at both sizes."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from backend.base.db import db
+from backend.billing import cold, requests, service, tariffs
+from backend.people.service import Principal
+from tests import builders, paper18
+from tests.browser.test_console_reading import sign_in
+
+NOON = builders.NOON
+FIRST = date(2026, 11, 17)
+PRICE = {"k1": "16.5", "k2": "44.41", "season_days": 183, "area_price": "38.32"}
+
+
+@pytest.fixture
+def town(app):
+    """The published building billed, a draft of a dearer price, a reversal and a cold room."""
+    builders.make_tariff("heat", "two_part", PRICE)
+    house, flats = paper18.load(FIRST)
+    last = FIRST + timedelta(2)
+    bills = service.issue(house.id, "heat", FIRST, last, NOON).bills
+    clerk = Principal("staff", builders.make_staff("clerk", name="李会计").id)
+    draft = tariffs.draft(
+        clerk,
+        NOON,
+        name="居民热价 2027",
+        utility="heat",
+        customer_class="residential",
+        kind="two_part",
+        params={**PRICE, "k1": "18.0", "k2": "40.00"},
+        effective_from=date(2027, 10, 20),
+    )
+    requests.ask_reversal(bills[0].id, "面积登记有误", clerk, NOON)
+    cold.report(flats["101"].id, "主卧", "夜里只有十五六度", None, NOON - timedelta(days=2))
+    db.session.commit()
+    return draft
+
+
+def shown(page, site, town):
+    for path, heading in (
+        ("/console/tariffs", "价格方案"),
+        ("/console/tariffs/new", "起草价格方案"),
+        (f"/console/tariffs/{town.id}?from=2026-11-01&to=2026-12-01", "居民热价 2027"),
+        ("/console/requests", "待核准"),
+        ("/console/cold", "室温报修"),
+    ):
+        page.goto(f"{site}{path}")
+        page.get_by_role("heading", name=heading).first.wait_for()
+        wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(wide) <= 0, path
+        yield path, page
+
+
+def test_the_pages_of_billing_fit_a_desk_and_a_phone(site, page, small_page, town, shot):
+    builders.make_staff("manager", roles=["manager"], name="赵经理")
+    sign_in(page, "manager")
+    sign_in(small_page, "manager")
+    for name, one in (("desk", page), ("phone", small_page)):
+        for number, (_path, opened) in enumerate(shown(one, site, town)):
+            shot(opened, f"console-billing-{name}-{number}")
+
+
+def test_a_draft_is_approved_by_a_press_of_somebody_else(site, page, town):
+    builders.make_staff("manager", roles=["manager"], name="赵经理")
+    sign_in(page, "manager")
+    page.goto(f"{site}/console/tariffs/{town.id}")
+    page.get_by_role("button", name="核准生效").click()
+    page.get_by_text("已核准，按生效日执行。").wait_for()
