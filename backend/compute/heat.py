@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from fractions import Fraction
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -188,19 +189,27 @@ def _row(flat: Json, name: str, count: int) -> Floats:
 
 
 def _samples(flat: Json, count: int, start: datetime) -> list[Sample]:
-    return [_sample(entry, count, start) for entry in given(flat, "samples", _entries, [])]
+    """A flat's samples as hold_samples takes them; values are looked at a column at a time."""
+    entries = given(flat, "samples", _entries, [])
+    if any(len(entry) != count + 1 for entry in entries):
+        raise BadInput(f"a sample must be an instant and {count} values")
+    if not entries:
+        return []
+    instants, *columns = zip(*entries, strict=True)
+    seconds = [(as_instant(at, "a sample's instant") - start).total_seconds() for at in instants]
+    values = [as_floats(list(column), "a sample's value") for column in columns]
+    rows = np.column_stack(values).tolist()
+    return [
+        (at, [None if isnan(value) else value for value in row])
+        for at, row in zip(seconds, rows, strict=True)
+    ]
 
 
 def _entries(value: object, name: str) -> list[list[object]]:
-    return as_list(value, name, lambda entry, n: as_list(entry, n, lambda item, _: item))
-
-
-def _sample(entry: Sequence[object], count: int, start: datetime) -> Sample:
-    if len(entry) != count + 1:
-        raise BadInput(f"a sample must be an instant and {count} values")
-    seconds = (as_instant(entry[0], "a sample's instant") - start).total_seconds()
-    values = [None if v is None else as_float(v, "a sample's value") for v in entry[1:]]
-    return seconds, values
+    entries = as_list(value, name, lambda entry, _: entry)
+    if not all(isinstance(entry, list) for entry in entries):
+        raise BadInput(f"{name} must be lists")
+    return entries  # type: ignore[return-value]
 
 
 def _households(flats: Sequence[Json], start: datetime | None) -> list[Household]:
