@@ -23,7 +23,6 @@ from backend.billing import yearly
 from backend.billing.models import Bill, BillLine
 from backend.billing.usage import standing
 from backend.metering.models import Reading
-from backend.metering.rules import METER_REPLACED
 
 FLAGS = {
     "substituted:building_mean_per_area": "本户数据不足，按全楼单位面积平均值计算",
@@ -83,7 +82,7 @@ def _heat(bill: Bill) -> dict[str, Any]:
     method = METHODS[run.method]
     meters = run.inputs["building"]
     codes = [*own.flags, *([run.building_flag] if run.building_flag else [])]
-    codes += {flag: None for m in meters for flag in m["flags"] if flag == METER_REPLACED}
+    codes += {flag: None for m in meters for flag in m["flags"] if flag in FLAGS}
     return {
         "run_id": run.id,
         "method": run.method,
