@@ -197,7 +197,7 @@ def test_good_prices_have_no_faults():
 def water_home(app):
     building = builders.make_building()
     home = builders.make_household(building)
-    meter = builders.make_meter(building, home, "water")
+    meter = builders.make_meter(building, home, "water", max_per_day=50_000)
     return building, home, meter
 
 
