@@ -60,8 +60,8 @@ SELECT h.id, h.account_no, h.unit_no, h.area_dm2, h.suspended_from, h.building_i
         ORDER BY c.far NULLS LAST LIMIT 1) tariff ON true
   LEFT JOIN LATERAL (
        SELECT to_jsonb(found) AS bill FROM (
-              SELECT id, bill_no, utility, period_from, period_to, amount_fen, paid_fen, due_on,
-                     issued_at, paid_at, state FROM bill
+              SELECT id, bill_no, utility, kind, period_from, period_to, amount_fen, paid_fen,
+                     due_on, issued_at, paid_at, state FROM bill
                WHERE household_id = h.id ORDER BY issued_at DESC, id DESC LIMIT 1) found
        ) latest ON true
   LEFT JOIN LATERAL (

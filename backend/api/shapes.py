@@ -17,6 +17,7 @@ BILL_FIELDS = (
     "id",
     "bill_no",
     "utility",
+    "kind",
     "period_from",
     "period_to",
     "amount_fen",
@@ -26,6 +27,8 @@ BILL_FIELDS = (
     "paid_at",
     "state",
 )
+
+KIND_TITLES = {"late_fee": " 违约金", "settlement": " 采暖季结算", "reversal": " 红冲"}
 
 
 def unit_of(utility: str) -> str:
@@ -94,6 +97,7 @@ def bill_json(found: Mapping[str, Any] | None, today: date) -> dict[str, Any] | 
 
 def _bill(found: Mapping[str, Any], today: date) -> dict[str, Any]:
     title = bill_title(found["utility"], found["period_from"], found["period_to"])
+    title += KIND_TITLES.get(found["kind"], "")
     return {**found, "title": title, "state": bill_state(found["state"], found["due_on"], today)}
 
 

@@ -1,5 +1,6 @@
 import { del, get, post } from './http'
 import type {
+  Account,
   BillPage,
   BillWithLines,
   Config,
@@ -52,6 +53,9 @@ export const fetchConsumption = (
   day_from: string,
   day_to: string
 ) => get<Consumption>(`/households/${household}/consumption`, { utility, day_from, day_to })
+
+export const fetchAccount = (household: number) =>
+  get<Account>(`/households/${household}/account`)
 
 export const fetchBills = (household: number, before: number | null = null, limit = 20) =>
   get<BillPage>(`/households/${household}/bills`, { before, limit })

@@ -143,6 +143,20 @@ export interface Bill {
   state: BillState
 }
 
+/** What a household's money stands at besides its bills. */
+export interface Account {
+  balance_fen: number
+  prepaid: {
+    utility: Utility
+    through: string
+    balance_fen: number
+    marks: string[]
+    waiting: string | null
+  }[]
+  credits: { kind: string; credit_fen: number; reason: string; at: string; sentences: string[] }[]
+  late_fees: { bill_id: number; accrued_fen: number; sentence: string }[]
+}
+
 export interface BillLine {
   code: string
   title: string
