@@ -53,6 +53,7 @@ def allocate(
         if earlier.locked_at is not None:
             raise Problem("run_locked")
         earlier.superseded_by = run.id
+        run.corrects_id, run.reason = earlier.corrects_id, earlier.reason
         db.session.flush()
     _keep(run, shares)
     return run

@@ -34,7 +34,16 @@ from backend.api.schemas_billing import (
     TransferIn,
 )
 from backend.base.db import db
-from backend.billing import cold, handover, prepayment, preview, requests, tariffs, tasks
+from backend.billing import (
+    cold,
+    handover,
+    prepayment,
+    preview,
+    reallocation,
+    requests,
+    tariffs,
+    tasks,
+)
 from backend.people.access import allow, principal
 
 bp = APIBlueprint("staff_billing", __name__, url_prefix="/api/v1/staff", tag="计费")
@@ -112,6 +121,18 @@ def rule_ask(body: dict[str, Any]) -> Any:
 def reversal_ask(bill_id: int, body: dict[str, Any]) -> Any:
     """Ask for a bill to be reversed (红冲)."""
     made = requests.ask_reversal(bill_id, body["reason"], principal(), answers.now())
+    db.session.commit()
+    return made
+
+
+@bp.post(f"/allocation-runs/<{ID}:allocation_run_id>/correction")
+@bp.input(ReasonIn, arg_name="body")
+@bp.output(RequestOut, status_code=201)
+@bp.doc(responses=[404, 409])
+@allow("finance", "manager")
+def reallocation_ask(allocation_run_id: int, body: dict[str, Any]) -> Any:
+    """Ask for a billed building's heat to be shared out anew: reversals, a new run, new bills."""
+    made = reallocation.ask(allocation_run_id, body["reason"], principal(), answers.now())
     db.session.commit()
     return made
 

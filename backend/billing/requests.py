@@ -202,6 +202,7 @@ MONEY = frozenset({"finance", "manager"})
 MANAGER = frozenset({"manager"})
 KINDS: dict[str, Kind] = {
     "reversal": Kind("红冲账单", MONEY, "reversal:carry_out"),
+    "reallocation": Kind("重新分摊", MANAGER, "reallocation:carry_out"),
     "credit": Kind("退费/更正", MONEY, "wallet:carry_out"),
     "cold_refund": Kind("室温不达标退费", MONEY, "cold:carry_out"),
     "payout": Kind("余额退款", MONEY, "handover:pay_out"),

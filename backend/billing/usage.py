@@ -59,18 +59,18 @@ def of_run(run_id: int) -> dict[int, Used]:
 def _billing_run(
     building_id: int, period_from: date, period_to: date, now: datetime
 ) -> AllocationRun:
-    """The period's locked run where it was already billed in part, else a new one."""
-    locked = db.session.scalars(
+    """The period's run where it was billed in part or corrects a billed one, else a new one."""
+    standing = db.session.scalars(
         sa.select(AllocationRun).where(
             AllocationRun.building_id == building_id,
             AllocationRun.purpose == "billing",
             AllocationRun.period_from == period_from,
             AllocationRun.period_to == period_to,
             AllocationRun.superseded_by.is_(None),
-            AllocationRun.locked_at.is_not(None),
+            AllocationRun.locked_at.is_not(None) | AllocationRun.corrects_id.is_not(None),
         )
     ).first()
-    return locked or allocation.allocate(building_id, period_from, period_to, "billing", now)
+    return standing or allocation.allocate(building_id, period_from, period_to, "billing", now)
 
 
 def metered(

@@ -83,6 +83,11 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", f"/api/v1/staff/tariffs/{I}tariff_id>/drop"): (401, *(403,) * 3, 409, 403, 409),
     ("POST", "/api/v1/staff/rules"): (401, 403, 403, 403, 201, 403, 409),
     ("POST", f"/api/v1/staff/bills/{I}bill_id>/reversal"): (401, *(403,) * 3, 201, 403, 409),
+    # There is no such run here; nobody else learns that much.
+    ("POST", f"/api/v1/staff/allocation-runs/{I}allocation_run_id>/correction"): (
+        *(401, 403, 403, 403),
+        *(404, 403, 404),
+    ),
     ("POST", f"/api/v1/staff/households/{I}household_id>/credits"): (
         *(401, 403, 403, 403),
         *(201, 403, 409),
@@ -259,6 +264,7 @@ def town(merchant):
     )
     names = {
         "building_id": owner.building.id,
+        "allocation_run_id": 77,
         "rule_id": rule.id,
         "settlement_id": settlement.id,
         "calibration_id": calibration.id,
@@ -336,6 +342,7 @@ def body_of(town, path):
             "effective_from": "2026-12-01",
             "reason": "按月五日结算",
         },
+        "/api/v1/staff/allocation-runs/77/correction": {"reason": "热量有误"},
         f"/api/v1/staff/bills/{town.bill.id}/reversal": {"reason": "面积有误"},
         f"/api/v1/staff/households/{town.names['household_id']}/credits": {
             "utility": "heat",
