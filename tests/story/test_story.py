@@ -23,12 +23,14 @@ from backend.allocation.tasks import close_building_day
 from backend.archive.models import Building, Household
 from backend.base.clock import FixedClock, day_start
 from backend.base.db import db
+from backend.billing import recheck
 from backend.billing import service as billing
 from backend.cashier import reconcile
 from backend.cashier.models import PaymentOrder
 from backend.ledger import chart
 from backend.ledger import service as ledger
 from backend.notices import service as notices
+from collectors.check_bill import register_of
 from collectors.demo import archive, history
 from collectors.demo.history import Calendar
 from collectors.simulator.demo import demo_town
@@ -129,6 +131,7 @@ def test_from_the_meters_frame_to_the_reconciled_fen(app, clock, phone: Phone, d
 
     web = resident_binds(app, phone)
     bill = resident_looks(web)
+    is_equal_made_again(bill["id"])
     order = resident_pays(web, phone, bill)
     assert web("GET", f"bills/{bill['id']}")["state"] == "paid"
 
@@ -168,6 +171,13 @@ def resident_looks(web: Web) -> dict:
     assert len(why["readings"]) == 2
     assert sum(line["amount_fen"] for line in why["bill"]["lines"]) == bill["amount_fen"]
     return bill
+
+
+def is_equal_made_again(bill_id: int) -> None:
+    """From the frames that came over the sockets up to the fen."""
+    found = recheck.check_bill(bill_id, register_of)
+    assert found.differences == []
+    assert found.frames == 2  # the building's meter, at both ends
 
 
 def resident_pays(web: Web, phone: Phone, bill: dict) -> str:
