@@ -13,6 +13,7 @@ from backend.archive.models import Household, Meter
 from backend.base.clock import business_day
 from backend.base.db import db
 from backend.billing.models import Bill
+from backend.billing.usage import standing
 from backend.metering import closing
 from backend.metering.models import ClosedDay, DailyUsage, Reading
 
@@ -87,7 +88,7 @@ def _bills_on(meters: Sequence[int], day: date) -> Sequence[tuple[int, str]]:
         .where(
             Meter.id.in_(meters),
             rests,
-            Bill.state != "reversed",
+            standing(),
             Bill.period_from <= day,
             Bill.period_to > day,
         )
@@ -140,7 +141,7 @@ def _bills(meter: Meter, first: date) -> Sequence[Bill]:
         .where(
             mine,
             Bill.utility == meter.kind,
-            Bill.state != "reversed",
+            standing(),
             Bill.period_to > first,
         )
         .order_by(Bill.id)

@@ -34,6 +34,7 @@ from backend.people.service import Principal, audit
 
 MAX_DAYS = 62  # a night catches up on so many; more wait for the next run
 USAGE_FOLLOWS = "usage_follows"
+CORRECTED = "corrected"
 MARKS = {"warned": "is_warned", "overdrawn": "is_overdrawn", "closed": "is_closed"}
 
 
@@ -103,6 +104,7 @@ class _Night:
     utility: str
     households: Mapping[int, Household]
     usage: Mapping[int, Mapping[date, int | None]]
+    charged: Mapping[int, int]
     topped: Mapping[int, Mapping[date, int]]
     tariffs: Mapping[tuple[str, date], Tariff | str]
     rule: Mapping[str, Any]
@@ -145,6 +147,7 @@ def _charge(account: PrepaidAccount, night: _Night, last: date) -> list[PrepaidD
     household = night.households[account.household_id]
     made: list[PrepaidDay] = []
     account.waiting = None
+    carried = _carried(account, night)
     day = account.through + timedelta(1)
     while day <= last:
         tariff = night.tariffs[household.customer_class, day]
@@ -162,6 +165,8 @@ def _charge(account: PrepaidAccount, night: _Night, last: date) -> list[PrepaidD
         if night.season is not None and day == night.season.day_from:
             state = replace(state, day=0)  # and so do the parts of the season's basic fee
         topup = _topped(night, account, day)
+        if carried:
+            used, carried, flags = used + carried, 0, [*flags, CORRECTED]
         quantity = Fraction(used) / pricing.per_unit(tariff.params)
         state, closing = prepaid.close_day(state, quantity, plan, topup)
         account.counted_fen += topup
@@ -247,6 +252,16 @@ def _used(night: _Night, household_id: int, day: date) -> tuple[int | None, list
     return None, []
 
 
+def _carried(account: PrepaidAccount, night: _Night) -> int:
+    """What days already charged have since been counted otherwise: the next day makes it up."""
+    known = sum(
+        value
+        for day, value in night.usage.get(account.household_id, {}).items()
+        if value is not None and account.opened_on <= day <= account.through
+    )
+    return known - night.charged.get(account.household_id, 0)
+
+
 def _topped(night: _Night, account: PrepaidAccount, day: date) -> int:
     """Top-ups of up to and including the day that are not in the balance yet."""
     by_day = night.topped.get(account.household_id, {})
@@ -272,7 +287,8 @@ def _load(
         building_id,
         utility,
         households,
-        _usage(building_id, utility, ids, first),
+        _usage(building_id, utility, ids, min(a.opened_on for a in accounts), last),
+        _charged(utility, ids),
         _topups(utility, ids),
         _prices(building_id, utility, {h.customer_class for h in found}, first, last),
         topics.in_force(building_id, "prepaid", utility, business_day(now)),
@@ -317,10 +333,10 @@ SELECT m.household_id, d.day,
 
 
 def _usage(
-    building_id: int, utility: str, ids: Sequence[int], first: date
+    building_id: int, utility: str, ids: Sequence[int], first: date, last: date
 ) -> dict[int, dict[date, int | None]]:
     """household -> day -> Wh or litres of the closed days from `first` on; heat as shared."""
-    shared = utility == "heat" and allocation.rule_of(building_id, first) is not None
+    shared = utility == "heat" and allocation.rule_of(building_id, last) is not None
     rows = db.session.execute(
         sa.text(_SHARES if shared else _METERED),
         {"building": building_id, "utility": utility, "ids": list(ids), "first": first},
@@ -329,6 +345,16 @@ def _usage(
     for row in rows:
         found.setdefault(row.household_id, {})[row.day] = row.used
     return found
+
+
+def _charged(utility: str, ids: Sequence[int]) -> dict[int, int]:
+    """household -> Wh or litres its nights have charged so far."""
+    rows = db.session.execute(
+        sa.select(PrepaidDay.household_id, sa.func.sum(PrepaidDay.used))
+        .where(PrepaidDay.household_id.in_(ids), PrepaidDay.utility == utility)
+        .group_by(PrepaidDay.household_id)
+    )
+    return {row[0]: int(row[1]) for row in rows}
 
 
 _TOPUPS = """

@@ -116,6 +116,20 @@ def test_a_top_up_counts_before_the_days_charge_and_one_told_late_on_the_next(ho
     assert ledger.check() == []
 
 
+def test_a_day_counted_otherwise_later_is_made_up_the_next_night(home):
+    used(home, 1_000, 2_000)
+    charge(home)
+    used(home, 1_600, 2_000, 1_000)  # a reading of the first day was corrected
+    charge(home)
+    used(home, 1_600, 2_000, 1_000, 1_000)
+    charge(home)
+    assert [(d.used, d.flags) for d in nights()] == [
+        *[(1_000, []), (2_000, [])],
+        *[(1_600, ["corrected"]), (1_000, [])],
+    ]
+    assert ledger.check() == []
+
+
 def test_money_comes_from_the_balance_only_as_far_as_it_reaches(home):
     with pytest.raises(Problem) as refused:
         prepayment.from_wallet(home.id, "water", 100, "w1", NOON)
