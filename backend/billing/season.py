@@ -130,7 +130,7 @@ def _settle_class(
     building_id = households[0].building_id if households else 0
     due_days = topics.in_force(building_id, "cycle", "heat", end)["due_days"] if households else 0
     period = Period("heat", begin, end, business_day(now) + timedelta(days=due_days))
-    bills = []
+    bills, before = [], _taken_back([h.id for h in households], begin, end)
     for n, household in enumerate(households):
         lines = season_lines(household, heat[household.id], tariff, fees, n, paid[n])
         due_fen = int(fees.due_fen[n])
@@ -144,6 +144,7 @@ def _settle_class(
                 )
             )
             continue
+        again = f"-{before[household.id] + 1}" if household.id in before else ""
         bills.append(
             service.new_bill(
                 household.id,
@@ -155,8 +156,8 @@ def _settle_class(
                     "used": heat[household.id],
                     "bills": [b.bill_no for b in billed[household.id]],
                 },
-                bill_no=f"S{end:%Y%m%d}{household.id:08d}",
-                business_key=key,
+                bill_no=f"S{end:%Y%m%d}{household.id:08d}{again}",
+                business_key=key + again,
                 issued_at=now,
             )
         )
@@ -216,12 +217,34 @@ def _prices(
 
 
 def _unsettled(building_id: int, begin: date, end: date) -> Sequence[Household]:
-    keys = [Bill.business_key, Adjustment.business_key]
-    wanted = sa.func.concat("season:heat:", Household.id, f":{begin}:{end}")
-    query = sa.select(Household).where(Household.building_id == building_id)
-    for key in keys:
-        query = query.where(~sa.exists().where(key == wanted))
+    settled = (
+        sa.exists()
+        .where(Bill.household_id == Household.id, Bill.utility == "heat")
+        .where(standing("settlement"), Bill.period_from == begin, Bill.period_to == end)
+    )
+    credited = sa.func.concat("season:heat:", Household.id, f":{begin}:{end}")
+    query = sa.select(Household).where(
+        Household.building_id == building_id,
+        ~settled,
+        ~sa.exists().where(Adjustment.business_key == credited),
+    )
     return db.session.scalars(query.order_by(Household.id).with_for_update()).all()
+
+
+def _taken_back(ids: Sequence[int], begin: date, end: date) -> dict[int, int]:
+    """household -> how often its settlement of this season has been reversed."""
+    rows = db.session.execute(
+        sa.select(Bill.household_id, sa.func.count())
+        .where(
+            Bill.household_id.in_(ids),
+            Bill.kind == "settlement",
+            Bill.state == "reversed",
+            Bill.period_from == begin,
+            Bill.period_to == end,
+        )
+        .group_by(Bill.household_id)
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 def _billed(ids: Sequence[int], begin: date, end: date) -> dict[int, list[Bill]]:

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from backend.base.clock import day_start
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.billing import rules, season, season_rules, service, wallet
+from backend.billing import reversal, rules, season, season_rules, service, wallet
 from backend.billing.lines import total_fen
 from backend.billing.models import Adjustment, Bill
 from backend.ledger import chart
 from backend.ledger import service as ledger
 from backend.metering.service import NewReading, record
+from backend.people.service import Principal
 from tests import builders
 from tests.builders import NOON
 
@@ -112,6 +113,18 @@ def test_who_paid_by_area_in_advance_gets_back_what_he_did_not_use(home):
     assert service.issue(home.building_id, "heat", BEGIN, MIDDLE, NOON).bills == []
     (credit,) = settle(home).credits
     assert credit.credit_fen == 239_117 - (102_960 + 15_988)
+    assert ledger.check() == []
+
+
+def test_a_settlement_taken_back_is_made_again(home):
+    heat(home, 0, 400_000, 1_000_000)
+    for begin, end in ((BEGIN, MIDDLE), (MIDDLE, END)):
+        service.issue(home.building_id, "heat", begin, end, NOON)
+    (first,) = settle(home).bills
+    people = [Principal("staff", builders.make_staff(name).id) for name in ("a", "b")]
+    reversal.reverse(first.id, "重算", *people, NOON)
+    (again,) = settle(home).bills
+    assert (again.bill_no, again.state) == (f"{first.bill_no}-2", "paid")
     assert ledger.check() == []
 
 
