@@ -18,11 +18,10 @@ from backend.base.db import db
 
 _LOCKED = sa.text("""
     SELECT c.building_id, c.day, c.reopened_at IS NULL AS settled
-      FROM closed_day c
-     WHERE EXISTS (SELECT 1 FROM meter m
-                     JOIN unnest(CAST(:meters AS bigint[]), CAST(:days AS date[])) AS k(meter, day)
-                       ON k.meter = m.id
-                    WHERE m.building_id = c.building_id AND k.day = c.day)
+      FROM (SELECT DISTINCT m.building_id, k.day
+              FROM unnest(CAST(:meters AS bigint[]), CAST(:days AS date[])) AS k(meter, day)
+              JOIN meter m ON m.id = k.meter) late
+      JOIN closed_day c ON c.building_id = late.building_id AND c.day = late.day
      ORDER BY c.building_id, c.day
        FOR UPDATE OF c
 """)
