@@ -16,6 +16,7 @@ from backend.api import (
     staff_allocation,
     staff_billing,
     staff_buses,
+    staff_counter,
     webhooks,
 )
 from backend.api.limits import limiter
@@ -32,6 +33,7 @@ BLUEPRINTS = (
     staff_allocation.bp,
     staff_billing.bp,
     staff_buses.bp,
+    staff_counter.bp,
     webhooks.bp,
     h5.bp,
 )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from backend.archive.models import Household
 from backend.archive.rules import Warmth
-from backend.base.clock import add_months
-from backend.billing.explain import UTILITIES, line_view
+from backend.billing.explain import bill_title, line_view
 from backend.billing.models import Bill
 from backend.cashier.models import PaymentOrder
 
@@ -106,16 +105,6 @@ def bill_state(state: str, due_on: date, today: date) -> str:
     if state == "issued":
         return "overdue" if due_on < today else "due"
     return state
-
-
-def bill_title(utility: str, period_from: date, period_to: date) -> str:
-    """2026年10月 热费, or the days where it is not a calendar month."""
-    name = UTILITIES.get(utility, utility)
-    if period_from.day == 1 and period_to == add_months(period_from, 1):
-        return f"{period_from.year}年{period_from.month}月 {name}"
-    last = period_to - timedelta(days=1)
-    since = f"{period_from.year}年{period_from.month}月{period_from.day}日"
-    return f"{since}至{last.month}月{last.day}日 {name}"
 
 
 def order(row: PaymentOrder) -> dict[str, Any]:

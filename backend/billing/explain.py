@@ -6,6 +6,7 @@ Neighbours appear only added together, never one by one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 from backend.allocation.methods import METHODS
 from backend.allocation.models import AllocationRun, AllocationShare
 from backend.archive.models import Household, Meter
+from backend.base.clock import add_months
 from backend.base.db import db
 from backend.base.energy import gj_from_wh, kwh_from_wh
 from backend.base.errors import Problem
@@ -45,6 +47,16 @@ CALIBRATED = (
 UTILITIES = {"heat": "热费", "water": "水费", "gas": "燃气费", "electricity": "电费"}
 # Registers as people read them: utility -> (divisor exponent, unit).
 UNITS = {"heat": (-3, "kWh"), "electricity": (-3, "kWh"), "water": (-3, "m³"), "gas": (-3, "m³")}
+
+
+def bill_title(utility: str, period_from: date, period_to: date) -> str:
+    """2026年10月 热费, or the days where it is not a calendar month."""
+    name = UTILITIES.get(utility, utility)
+    if period_from.day == 1 and period_to == add_months(period_from, 1):
+        return f"{period_from.year}年{period_from.month}月 {name}"
+    last = period_to - timedelta(days=1)
+    since = f"{period_from.year}年{period_from.month}月{period_from.day}日"
+    return f"{since}至{last.month}月{last.day}日 {name}"
 
 
 def explain(bill_id: int) -> dict[str, Any]:

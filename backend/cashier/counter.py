@@ -23,6 +23,7 @@ from backend.base.db import db
 from backend.base.errors import Problem
 from backend.billing import service as billing
 from backend.billing import wallet
+from backend.billing.explain import bill_title
 from backend.billing.models import Bill
 from backend.cashier import counter_rules, shifts
 from backend.cashier import service as orders
@@ -36,14 +37,13 @@ from backend.cashier.models import (
     PosTerminal,
     Shift,
 )
+from backend.cashier.rules import MAX_BILLS
 from backend.ledger import chart
 from backend.ledger import service as ledger
 from backend.ledger.chart import AccountRef
 from backend.people.service import Principal, audit
 
 __all__ = ["Taking", "Tender", "household_by_account", "owed", "payment_of", "take", "void"]
-
-MAX_BILLS_SHOWN = 100
 
 
 def household_by_account(account_no: str) -> dict[str, Any]:
@@ -64,11 +64,21 @@ def household_by_account(account_no: str) -> dict[str, Any]:
     }
 
 
-def owed(household_id: int) -> Sequence[Bill]:
-    """What a household still owes, the oldest first."""
+def owed(household_id: int) -> list[dict[str, Any]]:
+    """What a household still owes, the oldest first: as many bills as one payment takes."""
     query = sa.select(Bill).where(Bill.household_id == household_id, Bill.state == "issued")
     query = query.where(Bill.amount_fen > Bill.paid_fen).order_by(Bill.due_on, Bill.id)
-    return db.session.scalars(query.limit(MAX_BILLS_SHOWN)).all()
+    return [
+        {
+            "id": row.id,
+            "bill_no": row.bill_no,
+            "title": bill_title(row.utility, row.period_from, row.period_to),
+            "kind": row.kind,
+            "open_fen": row.amount_fen - row.paid_fen,
+            "due_on": row.due_on,
+        }
+        for row in db.session.scalars(query.limit(MAX_BILLS))
+    ]
 
 
 def payment_of(receipt_no: str) -> CounterPayment:

@@ -116,6 +116,8 @@ def open_shift(
     drawer = db.session.get(Drawer, drawer_id, with_for_update=True)
     if drawer is None or not drawer.active:
         raise Problem("not_found")
+    if _open_already(drawer.id, actor.id):
+        raise Problem("shift_open")
     if not 0 <= issued_fen <= rules.MAX_PAYMENT_FEN:
         raise Problem("validation", field="issued_fen")
     carried_fen = ledger.balance_fen(chart.cash(drawer.code).code)
@@ -142,6 +144,11 @@ def open_shift(
     _post(made, drawer, "opening", now, chart.over_short(drawer.code), difference_fen)
     audit("counter.shift_opened", "shift", made.id, actor, now=now, drawer=drawer.code)
     return made
+
+
+def _open_already(drawer_id: int, cashier_id: int) -> bool:
+    theirs = sa.or_(Shift.drawer_id == drawer_id, Shift.cashier_id == cashier_id)
+    return bool(db.session.scalar(sa.select(sa.exists().where(theirs, Shift.closed_at.is_(None)))))
 
 
 def my_shift(actor: Principal) -> Shift | None:
@@ -255,11 +262,21 @@ class Row:
 
 def payments(shift_id: int) -> list[Row]:
     """What a shift took, in order."""
+    return _payment_rows(CounterPayment.shift_id == shift_id)
+
+
+def payment_row(receipt_no: str) -> Row | None:
+    """One payment by its number, if it is there."""
+    return next(iter(_payment_rows(CounterPayment.receipt_no == receipt_no)), None)
+
+
+def _payment_rows(which: sa.ColumnElement[bool]) -> list[Row]:
+    """As the database has them: what is proven must not come from memory."""
     rows = db.session.execute(
         sa.select(CounterPayment, CounterVoid, Household.account_no)
         .join(Household, Household.id == CounterPayment.household_id)
         .outerjoin(CounterVoid, CounterVoid.payment_id == CounterPayment.id)
-        .where(CounterPayment.shift_id == shift_id)
+        .where(which)
         .order_by(CounterPayment.id)
         .execution_options(populate_existing=True)
     )

@@ -27,6 +27,7 @@ from backend.console import (
     buses,
     calibrations,
     cold,
+    counter,
     finance,
     imports,
     reading,
@@ -48,6 +49,8 @@ SESSION_HOURS = 12  # a working day; after that staff sign in again
 # endpoint, title, roles that see it; in the order of the bar
 NAVIGATION = (
     ("console.finance_day", "日结", frozenset({"finance", "manager"})),
+    ("console.counter", "柜台收款", frozenset({"finance"})),
+    ("console.shifts", "班次", frozenset({"finance", "manager"})),
     ("console.tariffs", "价格方案", frozenset({"finance", "manager"})),
     ("console.requests", "待核准", frozenset({"finance", "manager"})),
     ("console.cold", "室温报修", frozenset({"finance", "operator", "manager"})),
@@ -63,7 +66,7 @@ NAVIGATION = (
 )
 
 PAGES = (
-    *(sessions, finance, billing, cold, settlements, calibrations),
+    *(sessions, finance, counter, billing, cold, settlements, calibrations),
     *(reading, runs, supplies, anomalies, imports, buses, bus_jobs),
 )
 

@@ -106,6 +106,7 @@ def _page(day: date, **form: Any) -> str:
     strip = queries.finance_strip(last, STRIP_DAYS)
     summary = reconcile.day_summary(day)
     channels = [_row(channel) for channel in summary["channels"]]
+    counter = summary["counter"]
     breaks = [{**b, "channel": c["channel"]} for c in channels for b in c["breaks"]]
     return render_template(
         "console/finance.html",
@@ -118,7 +119,9 @@ def _page(day: date, **form: Any) -> str:
         may_act="finance" in roles(),
         channels=channels,
         reconciled=all(c["state"] != "unchecked" for c in channels),
-        must_sign=any(c["state"] == "breaks" for c in channels),
+        must_sign=any(c["state"] == "breaks" for c in channels)
+        or bool(counter.unequal or counter.open_shifts),
+        counter=counter,
         breaks=breaks,
         open_breaks=sum(b["resolved_at"] is None for b in breaks),
         **form,

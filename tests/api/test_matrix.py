@@ -12,6 +12,7 @@ import pytest
 
 from backend.base.db import db
 from backend.billing import cold, requests, tariffs
+from backend.cashier import counter, shifts
 from backend.metering import bus_jobs, commands, runs
 from backend.people import access
 from backend.people.service import Principal
@@ -35,6 +36,7 @@ MONEY = (401, 403, 403, 403, 200, 403, 200)
 MONEY_PAGE = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 200, 403, 200)
 MONEY_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, STOPPED, 403, STOPPED)
 DISPATCH_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, STOPPED, STOPPED)
+FINANCE_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, STOPPED, 403, 403)
 SETTLEMENT_PAGE = (*(SIGN_IN,) * 3, 403, 200, 200, 200)
 OPERATOR_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, STOPPED, 403)
 
@@ -125,6 +127,21 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
         *(204, 403, 204),
     ),
     ("GET", "/api/v1/staff/requests"): MONEY,
+    ("GET", "/api/v1/staff/counter/places"): MONEY,
+    ("GET", "/api/v1/staff/counter/household"): (401, *(403,) * 3, 200, 403, 403),
+    # The finance clerk has a shift open, and closes it before the manager would.
+    ("POST", "/api/v1/staff/counter/shifts"): (401, *(403,) * 3, 409, 403, 403),
+    ("GET", "/api/v1/staff/counter/shift"): (401, *(403,) * 3, 200, 403, 403),
+    ("GET", f"/api/v1/staff/counter/shifts/{I}shift_id>"): MONEY,
+    ("POST", "/api/v1/staff/counter/payments"): (401, *(403,) * 3, 201, 403, 403),
+    ("POST", "/api/v1/staff/counter/payments/<string(maxlength=64):receipt_no>/void"): (
+        *(401, 403, 403, 403),
+        *(200, 403, 403),
+    ),
+    ("POST", f"/api/v1/staff/counter/shifts/{I}shift_id>/close"): (
+        *(401, 403, 403, 403),
+        *(200, 403, 409),
+    ),
     # Finance has asked for it; a manager decides.
     ("POST", f"/api/v1/staff/requests/{I}request_id>/approve"): (401, *(403,) * 3, 409, 403, 200),
     ("POST", f"/api/v1/staff/requests/{I}request_id>/refuse"): (401, *(403,) * 3, 409, 403, 409),
@@ -169,6 +186,13 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
         *(SIGN_IN, SIGN_IN, SIGN_IN),
         *(403, STOPPED, 403, 403),
     ),
+    ("GET", "/console/counter"): (*(SIGN_IN,) * 3, 403, 200, 403, 403),
+    ("POST", "/console/counter"): FINANCE_FORM,
+    ("POST", "/console/counter/<string(maxlength=64):receipt_no>/void"): FINANCE_FORM,
+    ("GET", "/console/shifts"): MONEY_PAGE,
+    ("POST", "/console/shifts"): FINANCE_FORM,
+    ("GET", f"/console/shifts/{I}shift_id>"): MONEY_PAGE,
+    ("POST", f"/console/shifts/{I}shift_id>/close"): MONEY_FORM,
     ("GET", "/console/tariffs"): MONEY_PAGE,
     ("POST", "/console/tariffs"): MONEY_FORM,
     ("GET", "/console/tariffs/new"): MONEY_PAGE,
@@ -229,7 +253,13 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
 }
 
 DAYS = "?day_from=2026-11-01&day_to=2026-11-02"
-QUERIES = {"tariffs": "?utility=water", "preview": DAYS, "temperature": DAYS, "consumption": DAYS}
+QUERIES = {
+    "household": "?account_no=A-909",
+    "tariffs": "?utility=water",
+    "preview": DAYS,
+    "temperature": DAYS,
+    "consumption": DAYS,
+}
 
 
 @pytest.fixture
@@ -262,7 +292,15 @@ def town(merchant):
     rule, settlement, calibration = builders.make_allocation(
         owner.household, people["operator"], builders.NOON
     )
+    drawer = shifts.add_drawer("D1", "一号台")
+    shift = shifts.open_shift(clerk, drawer.id, {}, builders.NOON)
+    small = builders.make_bill(neighbour, 300)
+    bought = counter.Taking(neighbour.id, (small.id,), 0, 300, counter.Tender("cash", 300))
+    taken = counter.take(clerk, "tap-of-the-town", bought, builders.NOON)
     names = {
+        "shift_id": shift.id,
+        "receipt_no": taken.receipt_no,
+        "neighbour_id": neighbour.id,
         "building_id": owner.building.id,
         "allocation_run_id": 77,
         "rule_id": rule.id,
@@ -363,6 +401,19 @@ def body_of(town, path):
             "effective_from": "2027-01-01",
         },
         f"/api/v1/staff/allocation-rules/{town.names['rule_id']}/end": {"day": "2027-05-01"},
+        "/api/v1/staff/counter/shifts": {"drawer_id": 1, "counts": {}},
+        "/api/v1/staff/counter/payments": {
+            "household_id": town.names["neighbour_id"],
+            "topup_fen": 700,
+            "amount_fen": 700,
+            "method": "cash",
+            "tendered_fen": 1000,
+        },
+        f"/api/v1/staff/counter/payments/{town.names['receipt_no']}/void": {"reason": "收错户"},
+        f"/api/v1/staff/counter/shifts/{town.names['shift_id']}/close": {
+            "counts": {"500": 1, "100": 2},
+            "reason": "清点",
+        },
         "/api/v1/staff/settlements": {"period_from": "2026-11-01", "period_to": "2026-11-15"},
         "/api/v1/staff/calibrations": {
             "building_id": town.meter.building_id,

@@ -31,3 +31,25 @@ window.addEventListener("pageshow", () => {
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (document.visibilityState === "hidden") event.preventDefault();
 });
+
+// Sums while money is counted; the server adds up again by itself.
+const yuan = (fen) => (fen / 100).toLocaleString("en-US", { minimumFractionDigits: 2 });
+const fenOf = (input) => Math.round(Number((input?.value || "0").replace(/,/g, "")) * 100) || 0;
+
+function addUp(form) {
+  const ticked = [...form.querySelectorAll("[name=bill]:checked")];
+  const total = ticked.reduce((sum, bill) => sum + Number(bill.dataset.fen), fenOf(form.elements.topup));
+  const change = fenOf(form.elements.tendered) - total;
+  form.querySelector("[data-total]").value = yuan(total);
+  form.querySelector("[data-change]").value = form.elements.tendered.value && change >= 0 ? yuan(change) : "–";
+}
+
+document.addEventListener("input", (event) => {
+  const till = event.target.closest("[data-till]");
+  if (till) addUp(till);
+  const drawer = event.target.closest("[data-counting]");
+  if (!drawer) return;
+  const pieces = [...drawer.querySelectorAll("input[data-fen]")];
+  const fen = pieces.reduce((sum, one) => sum + Number(one.dataset.fen) * (Number(one.value) || 0), 0);
+  drawer.querySelector("[data-counted]").value = yuan(fen);
+});
