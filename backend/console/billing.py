@@ -16,7 +16,6 @@ from backend.base.db import db
 from backend.base.errors import Problem
 from backend.billing import preview, requests, tariff_params, tariffs
 from backend.billing.models import Tariff
-from backend.console.attempts import attempt
 from backend.console.days import parse_day
 from backend.console.sessions import attempt, current, now, roles
 from backend.people import access

@@ -12,8 +12,7 @@ from backend.base.errors import Problem
 from backend.base.money import fen_from_yuan
 from backend.cashier import counter, counter_report, shifts
 from backend.cashier.counter_rules import DENOMINATIONS_FEN, MAX_PIECES
-from backend.console.attempts import attempt
-from backend.console.sessions import now, roles
+from backend.console.sessions import attempt, now, roles
 from backend.people import access
 from backend.people.service import Principal
 

@@ -155,8 +155,8 @@ def _local(path: str) -> str:
     return url_for("console.home")
 
 
-def attempt(work: Callable[[], Any], said: str) -> None:
-    """Do it and say so, or say why not; what is not there stays a 404."""
+def attempt(work: Callable[[], Any], said: str) -> bool:
+    """Do it and say so, or say why not (False); what is not there stays a 404."""
     try:
         work()
         db.session.commit()
@@ -165,5 +165,6 @@ def attempt(work: Callable[[], Any], said: str) -> None:
         if problem.code == "not_found":
             raise
         flash(problem.detail, "bad")
-    else:
-        flash(said, "good")
+        return False
+    flash(said, "good")
+    return True
