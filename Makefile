@@ -24,7 +24,7 @@ FIND_PYTHON = found=; for python in $(PYTHON) python3 python3.13 python3.12 pyth
 		"$$(python3 --version 2>&1 || echo none)): install it, or make PYTHON=/path/to/python" \
 		>&2; exit 1; }
 
-.PHONY: help setup h5 run test lint bench fuzz lock clean
+.PHONY: help setup h5 run test lint bench fuzz soak lock clean
 
 help:  ## List these targets
 	@echo "Nuan 暖 — make <target>"
@@ -55,6 +55,9 @@ bench: setup  ## Measure speed against yardsticks in the same run
 
 fuzz: setup  ## Ten million spoilt frames through every codec; FUZZ="--frames 100000" for fewer
 	@nice -n 19 $(BIN)/python scripts/fuzz.py $(FUZZ)
+
+soak: setup  ## A million steps and 1,000 kills over money; goes on where it stopped; SOAK="--minutes 30"
+	@nice -n 19 $(BIN)/python scripts/soak.py $(SOAK)
 
 lock: $(VENV)/.packages  ## Resolve pyproject.toml again into requirements.lock
 	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header \
