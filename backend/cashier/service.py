@@ -248,6 +248,9 @@ def _insert_order(
     except IntegrityError:
         db.session.rollback()
         return _rivals(resident_id, bill_ids, door)
+    if [row.open_fen for row in _bills(bill_ids)] != [row.open_fen for row in rows]:
+        db.session.rollback()  # the counter held these bills, and has taken the money
+        raise Problem("bill_not_payable", field="bill_ids")
     at = rules.next_ask(now, order.expires_at, 0)
     tasks.defer("cashier.ask_channel", at=at, out_trade_no=order.out_trade_no, step=0)
     db.session.commit()

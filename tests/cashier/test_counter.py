@@ -1,5 +1,9 @@
 """Money taken at the counter is posted once, given back by a reversal, and never taken twice."""
 
+import threading
+import time
+
+import psycopg
 import pytest
 
 from backend.base.db import db
@@ -8,7 +12,7 @@ from backend.billing import lateness, wallet
 from backend.billing.models import Bill
 from backend.cashier import counter, service, shifts
 from backend.cashier.counter import Taking, Tender
-from backend.cashier.models import CounterPayment, CounterVoid, PaymentOrder
+from backend.cashier.models import CounterPayment, CounterVoid, OrderItem, PaymentOrder
 from backend.ledger import service as ledger
 from backend.people.service import Principal
 from tests import builders
@@ -199,6 +203,88 @@ def test_two_cashiers_take_the_same_bill_at_once_and_one_does(hall, zhou, clock,
     assert sorted(came)[1:] == ["bill_not_payable"] * 7, came
     assert ledger.balance_fen("cash:D1") + ledger.balance_fen("cash:D2") == 45000 + 12345
     assert ledger.check() == []
+
+
+def test_the_counter_and_an_online_order_never_hold_one_bill_together(
+    hall, zhou, clock, phone, in_threads
+):
+    household = hall[0]
+    alice = builders.make_resident("alice-openid")
+    builders.bind(alice, household)
+    for attempt in range(6):
+        bill = builders.make_bill(household, 1000 + attempt)
+        number = attempt
+
+        def one(n, bill=bill, number=number):
+            try:
+                if n:
+                    service.create_order(alice.id, [bill.id], service.Door(), clock.now())
+                    return "ordered"
+                counter.take(zhou, f"k{number}", cash(household, [bill]), clock.now())
+                return "taken"
+            except Problem as problem:
+                db.session.rollback()
+                return problem.code
+
+        came = in_threads(2, one)
+        open_items = db.session.query(OrderItem).filter_by(bill_id=bill.id, open=True).count()
+        is_taken = came[0] == "taken"
+        assert is_taken == (states(bill) == ["paid"]), came
+        assert not (is_taken and open_items), came
+        assert came[0] in ("taken", "order_open"), came
+        db.session.rollback()
+    assert ledger.check() == []
+
+
+def test_an_order_asked_for_while_the_counter_holds_the_bill_is_not_made(
+    hall, zhou, clock, app, database
+):
+    household, _, _, heat, _ = hall
+    alice = builders.make_resident("alice-openid")
+    builders.bind(alice, household)
+    refusals = []
+
+    def order():
+        with app.app_context():
+            try:
+                service.create_order(alice.id, [heat.id], service.Door(), clock.now())
+            except Problem as problem:
+                refusals.append(problem.code)
+
+    with psycopg.connect(database) as holder:  # as the counter does, in the middle of it
+        holder.execute("SELECT FROM bill WHERE id = %s FOR UPDATE", (heat.id,))
+        asking = threading.Thread(target=order)
+        asking.start()
+        _until_waiting(database)
+        holder.execute("UPDATE bill SET state = 'paid', paid_fen = amount_fen, paid_at = now()")
+    asking.join(20)
+    assert refusals == ["bill_not_payable"]
+    assert db.session.query(PaymentOrder).count() == 0
+
+
+def _until_waiting(database):
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    with psycopg.connect(database, autocommit=True) as watcher:
+        for _ in range(400):
+            if watcher.execute(query).fetchone()[0]:
+                return
+            time.sleep(0.025)
+    raise AssertionError("nobody waits")
+
+
+def test_a_payment_costs_no_more_statements_for_more_bills_than_the_bills_themselves(
+    hall, zhou, clock, queries
+):
+    household = hall[0]
+    counts = []
+    for n in (1, 5):
+        bills = [builders.make_bill(household, 100 + i) for i in range(n)]
+        wanted = cash(household, bills)
+        queries.clear()
+        counter.take(zhou, f"k{n}", wanted, clock.now())
+        counts.append(len(queries))
+    # A bill is counted as paid (and so written down) by its own two statements.
+    assert counts[1] - counts[0] == 4 * 2, counts
 
 
 def test_one_tap_sent_many_times_at_once_is_one_payment(hall, zhou, clock, in_threads):

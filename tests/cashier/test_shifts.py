@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.cashier import cli, counter, counter_day, reconcile, shifts
+from backend.cashier import cli, counter, counter_day, counter_report, reconcile, shifts
 from backend.cashier.counter_rules import DENOMINATIONS_FEN
 from backend.cashier.models import FinanceDay, Shift
 from backend.cashier.shifts import Closing
@@ -303,6 +303,20 @@ def test_a_shift_may_not_be_written_half_closed(hall, zhou, clock):
         )
     db.session.rollback()
     assert shift.day == business_day(clock.now() + timedelta(0))
+
+
+def test_a_long_shifts_report_costs_no_more_statements_than_a_short_ones(
+    hall, zhou, clock, queries
+):
+    household, shift_id, counts_ = hall[0], shifts.my_shift(zhou).id, []
+    for n in range(2):
+        for i in range(3):
+            bill = builders.make_bill(household, 100)
+            counter.take(zhou, f"k{n}-{i}", cash(household, [bill]), clock.now())
+        queries.clear()
+        assert len(counter_report.report(shift_id)["payments"]) == 3 * (n + 1)
+        counts_.append(len(queries))
+    assert counts_[0] == counts_[1], counts_
 
 
 def test_drawers_and_terminals_are_set_up_from_the_command_line(app, monkeypatch):
