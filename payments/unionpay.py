@@ -166,7 +166,7 @@ class UnionPay:
             status=status,
             refund_fen=amount_fen,
             total_fen=max(total_fen, amount_fen),
-            settled_at=_moment(answer.get("txnTime", "")) if told == "00" else None,
+            settled_at=_carried_out(answer) if told == "00" else None,
         )
 
     def parse_notice(self, headers: Mapping[str, str], raw_body: bytes, now: datetime) -> Notice:
@@ -346,7 +346,7 @@ def _paid(fields: Mapping[str, str], number: str) -> TradeState:
         transaction_id=_text(fields, "queryId"),
         amount_fen=_fen(fields, "txnAmt"),
         payer_id=fields.get("accNo", ""),
-        paid_at=_trace_time(fields) or _moment(_text(fields, "txnTime")),
+        paid_at=_carried_out(fields),
     )
 
 
@@ -360,8 +360,13 @@ def _refunded(fields: Mapping[str, str]) -> RefundState:
         status=RefundStatus.SUCCESS,
         refund_fen=amount_fen,
         total_fen=amount_fen,
-        settled_at=_trace_time(fields) or _moment(_text(fields, "txnTime")),
+        settled_at=_carried_out(fields),
     )
+
+
+def _carried_out(fields: Mapping[str, str]) -> datetime:
+    """The moment the statement counts it by; txnTime is only when we gave it its number."""
+    return _trace_time(fields) or _moment(_text(fields, "txnTime"))
 
 
 def _trace_time(fields: Mapping[str, str]) -> datetime | None:

@@ -157,6 +157,23 @@ def test_refunds_in_parts_never_exceed_the_payment(union, asked, number, webhook
     assert [n.refund.out_refund_no for n in notices if n.refund] == [request.out_refund_no]
 
 
+def test_a_refund_asked_about_counts_when_unionpay_made_it_as_its_notice_says(
+    union, asked, number, webhook, clock
+):
+    order = asked(1000)
+    paid(union, order)
+    request = refund_of(order, number("R"), 400)
+    clock.offset_s += 3600
+    try:
+        made = union.refund(request)
+        notices = [union.parse_notice(h, b, clock()) for h, b in webhook.wait(2)]
+    finally:
+        clock.offset_s -= 3600
+    (told,) = (notice.refund for notice in notices if notice.refund)
+    assert made.settled_at == told.settled_at
+    assert made.settled_at - clock() > timedelta(minutes=55)
+
+
 def test_a_refund_of_what_was_never_paid_is_refused(union, asked, number):
     with pytest.raises(ChannelError) as error:
         union.refund(refund_of(asked(), number("R"), 100))
