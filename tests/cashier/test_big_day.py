@@ -1,0 +1,44 @@
+"""A statement of many rows with known faults: every one is found, and none is invented."""
+
+import random
+
+import pytest
+
+from backend import create_app
+from backend.base.db import db
+from backend.cashier import reconcile
+from tests.cashier import big_day
+from tests.conftest import settings_for
+
+ROWS, EACH = 2_000, 20
+
+
+@pytest.fixture
+def app(database, clock):
+    """The application of a merchant with three channels, asked for nothing but statements."""
+    app = create_app(settings_for(database, **big_day.MERCHANT), clock=clock, web_pages=False)
+    with app.app_context():
+        yield app
+        db.session.remove()
+        db.engine.dispose()
+
+
+@pytest.mark.parametrize("channel", ["wechat", "alipay", "unionpay"])
+def test_every_fault_of_a_statement_is_found_and_none_is_invented(app, channel):
+    rows = big_day.paid_day(channel, ROWS)
+    shown, expected = big_day.with_faults(rows, EACH, random.Random(channel))
+    app.extensions["nuan_channels"] = {channel: big_day.Published(big_day.written(channel, shown))}
+    reconcile.fetch_statement(channel, big_day.DAY, big_day.MORNING_AFTER)
+    proof = reconcile.reconcile(channel, big_day.DAY, big_day.MORNING_AFTER)
+    assert proof.state == "breaks"
+    assert sorted(big_day.found()) == sorted(expected)
+    assert len(expected) == 5 * EACH
+
+
+@pytest.mark.parametrize("channel", ["wechat", "alipay", "unionpay"])
+def test_a_statement_without_faults_agrees(app, channel):
+    rows = big_day.paid_day(channel, 500)
+    app.extensions["nuan_channels"] = {channel: big_day.Published(big_day.written(channel, rows))}
+    reconcile.fetch_statement(channel, big_day.DAY, big_day.MORNING_AFTER)
+    assert reconcile.reconcile(channel, big_day.DAY, big_day.MORNING_AFTER).state == "agreed"
+    assert not list(big_day.found())
