@@ -236,8 +236,17 @@ def void(
         reason=text,
     )
     db.session.add(made)
+    payment.slip_open = False
     _give_back(payment, now)
-    audit("counter.voided", "counter_payment", receipt_no, actor, now=now, reason=text)
+    audit(
+        "counter.voided",
+        "counter_payment",
+        receipt_no,
+        actor,
+        now=now,
+        reason=text,
+        second_by=limited,
+    )
     return made
 
 

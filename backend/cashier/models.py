@@ -263,7 +263,8 @@ class Shift(Base):
 class CounterPayment(Base):
     """Money taken at the counter, posted in the transaction that wrote it; never edited.
 
-    `client_key` says which tap it came by, so the same one again is the same payment.
+    But for `slip_open`: a slip keyed to the wrong household is voided and then keyed to the right
+    one.  `client_key` says which tap it came by, so the same one again is the same payment.
     """
 
     __tablename__ = "counter_payment"
@@ -280,7 +281,7 @@ class CounterPayment(Base):
             "terminal_id",
             "reference",
             unique=True,
-            postgresql_where=sa.text("terminal_id IS NOT NULL"),
+            postgresql_where=sa.text("slip_open AND terminal_id IS NOT NULL"),
         ),
     )
 
@@ -296,6 +297,7 @@ class CounterPayment(Base):
     tendered_fen: Mapped[Fen]
     terminal_id: Mapped[int | None] = ref("pos_terminal", nullable=True, index=False)
     reference: Mapped[str | None]  # the slip's number
+    slip_open: Mapped[bool] = mapped_column(server_default=sa.true())  # false once given back
     taken_at: Mapped[Instant]
     day: Mapped[Day] = mapped_column(index=True)
 

@@ -91,6 +91,22 @@ def test_a_slip_is_taken_once(hall, zhou, clock):
     assert states(water) == ["issued"]
 
 
+def test_a_slip_keyed_to_the_wrong_household_is_voided_and_keyed_again(hall, zhou, clock):
+    household, _, terminal, heat, _ = hall
+    wrong = builders.make_household(builders.make_building("B"))
+    theirs = builders.make_bill(wrong, 12345)
+    made = counter.take(zhou, "k1", card(wrong, [theirs], terminal), clock.now())
+    counter.void(zhou, made.receipt_no, "收错户", None, clock.now())
+    db.session.commit()
+    counter.take(zhou, "k2", card(household, [heat], terminal), clock.now())
+    assert states(theirs, heat) == ["issued", "paid"]
+    assert ledger.balance_fen("pos:T1") == 12345
+    with refused("pos_slip_used"):
+        counter.take(zhou, "k3", card(wrong, [theirs], terminal), clock.now())
+    db.session.rollback()
+    assert ledger.check() == []
+
+
 def test_the_same_tap_again_is_the_same_payment_and_another_one_is_refused(hall, zhou, clock):
     household, _, _, heat, water = hall
     first = counter.take(zhou, "k1", cash(household, [heat]), clock.now())
