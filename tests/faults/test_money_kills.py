@@ -17,6 +17,7 @@ import time
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 import requests
@@ -77,7 +78,7 @@ class Server:
         self.url = postgres.embedded(directory)
 
     def kill(self, rng):
-        """End one of its processes, every fourth time the one above all others."""
+        """End one of its processes, every fourth time all of them, as when a machine is cut off."""
         if rng.randrange(4):
             with suppress(psycopg.OperationalError), closing(psycopg.connect(self.url)) as asking:
                 rows = asking.execute(
@@ -87,7 +88,14 @@ class Server:
                 if rows:
                     os.kill(rng.choice(rows)[0], signal.SIGKILL)
             return
-        os.kill(int((self.directory / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        pid_file = self.directory / "postmaster.pid"
+        head = psutil.Process(int(pid_file.read_text().split()[0]))
+        everyone = [head, *head.children(recursive=True)]
+        for one in everyone:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        until(lambda: all(map(_is_gone, everyone)), "no process of PostgreSQL is left")
+        pid_file.unlink(missing_ok=True)  # its number may be a zombie's, or soon another's
 
     def answers(self):
         """Whether it can be asked, started again where it was ended."""
@@ -105,6 +113,13 @@ class Server:
             until(self.answers, "PostgreSQL is there again")
             with suppress(psycopg.OperationalError), psycopg.connect(self.url) as asking:
                 return asking.execute(query).fetchall()
+
+
+def _is_gone(one):
+    try:
+        return not one.is_running() or one.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 @pytest.fixture
