@@ -20,6 +20,7 @@ from tests.browser.test_console_reading import sign_in
 def hall(app: Any) -> Any:
     """A cashier, a drawer, a terminal, and a household with three bills."""
     builders.make_staff("cash", roles=("finance",), name="周敏")
+    builders.make_staff("boss", roles=("manager",), name="李主管")
     flat = builders.make_household(builders.make_building(), owner="张三丰", account_no="10086")
     shifts.add_drawer("D1", "一号台")
     shifts.add_terminal("T1", "大厅 POS", "icbc")
@@ -77,8 +78,16 @@ def test_a_cashier_opens_takes_and_closes(
     expect(page.get_by_text("已交班", exact=True)).to_be_visible()
     expect(page.get_by_text("−0.34")).to_be_visible()
     shot(page, "counter-closed")
+    page.emulate_media(media="print")
+    expect(page.get_by_text("接班人签字")).to_be_visible()
+    expect(page.get_by_role("link", name="日结")).to_be_hidden()
+    shot(page, "counter-paper")
+    page.emulate_media(media="screen")
     page.goto("/console/shifts")
     shot(page, "counter-shifts")
+    page.goto("/console/finance?day=2026-11-20")
+    expect(page.get_by_role("rowheader", name="钱箱 D1")).to_be_visible()
+    shot(page, "counter-finance")
     assert db.session.query(CounterPayment).count() == 2
 
 
@@ -98,4 +107,16 @@ def test_the_counter_fits_a_phone(
     shot(small_page, "counter-phone-taken")
     small_page.goto(f"/console/shifts/{db.session.query(Shift).one().id}")
     shot(small_page, "counter-phone-shift")
+    small_page.get_by_text("撤销", exact=True).tap()
+    small_page.get_by_placeholder("原因", exact=True).fill("收错户")
+    shot(small_page, "counter-phone-void")
+    assert small_page.evaluate("document.documentElement.scrollWidth") <= 390
+    small_page.get_by_role("button", name="撤销并退款").tap()
+    expect(small_page.get_by_text("超过限额，须由另一位同事当场核准。")).to_be_visible()
+    small_page.get_by_text("撤销", exact=True).tap()
+    small_page.get_by_placeholder("原因", exact=True).fill("收错户")
+    small_page.get_by_placeholder("大额：核准人").fill("boss")
+    small_page.get_by_placeholder("密码", exact=True).fill("correct horse")
+    small_page.get_by_role("button", name="撤销并退款").tap()
+    expect(small_page.get_by_text("已撤销，请把钱退给住户。")).to_be_visible()
     assert small_page.evaluate("document.documentElement.scrollWidth") <= 390
