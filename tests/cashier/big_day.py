@@ -122,7 +122,7 @@ def _row(channel: str, n: int) -> BillRow:
         appid=MERCHANT["wechat_appid"],
         mchid=MERCHANT["wxpay_mchid"],
         transaction_id=f"{202611200000000000000 + n}",
-        out_trade_no=f"N20261120120000{n:010d}",
+        out_trade_no=f"N20261120120000{channel[0].upper()}{n:09d}",
         openid="o",
         amount_fen=amount_fen,
         fee_fen=round(amount_fen * 0.006),

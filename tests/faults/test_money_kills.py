@@ -248,7 +248,7 @@ def test_killed_at_any_moment_no_payment_is_lost_and_none_is_doubled(
                 os.kill(int((web, worker)[n % 3].read_text()), signal.SIGKILL)
             lost = known - {number for number, _ in server.rows(POSTED)}
             assert not lost, f"acknowledged, and not in the ledger after kill {n}: {lost}"
-        until(lambda: settled(server, town), "everything has been posted and given back")
+        settle(server, town)
     print(f"{KILLS} kills, {len(town.paid())} payments, {len(server.rows(SURPLUS))} given back")
     all_is_well(server, town)
 
@@ -256,13 +256,23 @@ def test_killed_at_any_moment_no_payment_is_lost_and_none_is_doubled(
 SURPLUS = "SELECT out_refund_no, amount_fen, state FROM refund"
 
 
-def settled(server, town):
-    """Whether nothing is under way any more; what waits for later is brought forward."""
-    server.rows(HURRY)
+def settle(server, town):
+    """Wait for what is under way; what waits for later is brought forward.
+
+    A dead worker's task is given back after up to 30 s, and may be one of several in a row.
+    """
+    deadline = time.monotonic() + 150
+    while left := under_way(server, town):
+        assert time.monotonic() < deadline, f"not settled: {left}"
+        server.rows(HURRY)
+        time.sleep(0.2)
+
+
+def under_way(server, town):
+    """Payments not posted and refunds not done yet."""
     posted = {number for number, _ in server.rows(POSTED)}
-    return posted == town.paid().keys() and all(
-        state == "done" for _, _, state in server.rows(SURPLUS)
-    )
+    refunds = [row for row in server.rows(SURPLUS) if row[2] != "done"]
+    return [*sorted(town.paid().keys() - posted), *refunds]
 
 
 def all_is_well(server, town):
