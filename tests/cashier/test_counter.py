@@ -5,6 +5,7 @@ import time
 
 import psycopg
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from backend.base.db import db
 from backend.base.errors import Problem
@@ -279,13 +280,53 @@ def test_an_order_asked_for_while_the_counter_holds_the_bill_is_not_made(
 
 
 def _until_waiting(database):
-    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    query = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
     with psycopg.connect(database, autocommit=True) as watcher:
         for _ in range(400):
             if watcher.execute(query).fetchone()[0]:
                 return
             time.sleep(0.025)
     raise AssertionError("nobody waits")
+
+
+def test_a_connection_cut_in_mid_payment_leaves_nothing_and_the_same_tap_then_takes_it(
+    hall, zhou, clock, app, database
+):
+    household, _, _, heat, _ = hall
+    wanted = cash(household, [heat])
+    ends = []
+
+    def tap():
+        with app.app_context():
+            try:
+                ends.append(counter.take(zhou, "k1", wanted, clock.now()).receipt_no)
+            except OperationalError:
+                ends.append("cut")
+
+    with psycopg.connect(database) as holder:  # the payment waits for the drawer's balance
+        holder.execute(
+            "SELECT FROM balance JOIN account a ON a.id = account_id WHERE a.code = 'cash:D1'"
+            " FOR UPDATE OF balance"
+        )
+        tapping = threading.Thread(target=tap)
+        tapping.start()
+        _until_waiting(database)
+        with psycopg.connect(database, autocommit=True) as killer:
+            killer.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+        tapping.join(20)
+    assert ends == ["cut"]
+    assert (states(heat), ledger.balance_fen("cash:D1")) == (["issued"], 45000)
+    db.session.rollback()
+    tap()
+    assert ends[1:] == [db.session.query(CounterPayment).one().receipt_no]
+    assert ledger.balance_fen("cash:D1") == 45000 + 12345
+    assert ledger.check() == []
 
 
 def test_a_payment_costs_no_more_statements_for_more_bills_than_the_bills_themselves(
