@@ -46,16 +46,13 @@ POLICY = (
 )
 SESSION_HOURS = 12  # a working day; after that staff sign in again
 
-# endpoint, title, roles that see it; in the order of the bar
+# endpoint, title, roles that see it; in the order of the bar, and each role's first is its home
 NAVIGATION = (
     ("console.finance_day", "日结", frozenset({"finance", "manager"})),
     ("console.counter", "柜台收款", frozenset({"finance"})),
     ("console.shifts", "班次", frozenset({"finance", "manager"})),
     ("console.tariffs", "价格方案", frozenset({"finance", "manager"})),
     ("console.requests", "待核准", frozenset({"finance", "manager"})),
-    ("console.cold", "室温报修", frozenset({"finance", "operator", "manager"})),
-    ("console.settlements", "结算", frozenset({"finance", "operator", "manager"})),
-    ("console.calibrations", "参数辨识", frozenset({"operator", "manager"})),
     ("console.reading_success", "抄表成功率", frozenset({"operator", "manager"})),
     ("console.runs", "抄表任务", frozenset({"operator", "manager"})),
     ("console.anomalies", "异常读数", frozenset({"operator", "manager"})),
@@ -63,6 +60,9 @@ NAVIGATION = (
     ("console.bus_jobs", "总线任务", frozenset({"operator", "manager"})),
     ("console.refused", "拒收报文", frozenset({"operator", "manager"})),
     ("console.import_readings", "导入读数", frozenset({"operator"})),
+    ("console.settlements", "结算", frozenset({"finance", "operator", "manager"})),
+    ("console.calibrations", "参数辨识", frozenset({"operator", "manager"})),
+    ("console.cold", "室温报修", frozenset({"finance", "operator", "manager"})),
 )
 
 PAGES = (
