@@ -64,12 +64,10 @@ def _resume(seed: int | None) -> dict[str, Any]:
 
 def _next(done: dict[str, Any], wanted: argparse.Namespace) -> tuple[str, str]:
     """Which of the two is further behind; ("", "") where both are through."""
-    left = {
-        "steps": 1 - done["steps"] / max(wanted.steps, 1),
-        "kills": 1 - done["kills"] / max(wanted.kills, 1),
-    }
-    what = max(left, key=lambda name: left[name])
-    if left[what] <= 0:
+    goals = {"steps": wanted.steps, "kills": wanted.kills}
+    left = {name: 1 - done[name] / goal for name, goal in goals.items() if goal}
+    what = max(left, key=lambda name: left[name], default="")
+    if not what or left[what] <= 0:
         return "", ""
     return (MACHINE if what == "steps" else KILLS), what
 

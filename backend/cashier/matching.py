@@ -49,7 +49,7 @@ class Sums:
 
 # What the ledger cleared on any day, by business key.
 _CLEARED = """
-cleared AS (SELECT e.business_key, e.kind, e.detail, p.amount_fen,
+cleared AS (SELECT e.business_key, e.kind, e.detail, p.amount_fen, e.day AS entry_day,
                    (e.at AT TIME ZONE 'Asia/Shanghai' + :early)::date AS day
             FROM entry e JOIN posting p ON p.entry_id = e.id
             WHERE p.account_id = (SELECT id FROM account WHERE code = :clearing)
@@ -99,7 +99,7 @@ SELECT CASE WHEN EXISTS (SELECT 1 FROM statement_line x JOIN statement s ON s.id
        coalesce(c.detail->>'out_refund_no', c.detail->>'out_trade_no'), abs(c.amount_fen),
        NULL::bigint
 FROM cleared c
-WHERE c.day = :day AND NOT EXISTS (
+WHERE c.day = :day AND c.entry_day BETWEEN :day - 1 AND :day AND NOT EXISTS (
   SELECT 1 FROM lines l
   WHERE c.business_key = CASE l.kind WHEN 'payment' THEN :channel || ':' || l.transaction_id
                          ELSE :channel || ':refund:' || l.out_refund_no END)

@@ -95,7 +95,9 @@ class Server:
             with suppress(psutil.NoSuchProcess):
                 one.kill()
         until(lambda: all(map(_is_gone, everyone)), "no process of PostgreSQL is left")
-        pid_file.unlink(missing_ok=True)  # its number may be a zombie's, or soon another's
+        # The number in these may be a zombie's, or soon another's: neither says it still runs.
+        for left in (pid_file, *self.directory.glob(".s.PGSQL.*")):
+            left.unlink(missing_ok=True)
 
     def answers(self):
         """Whether it can be asked, started again where it was ended."""
@@ -103,8 +105,10 @@ class Server:
             with psycopg.connect(self.url, connect_timeout=2):
                 return True
         except psycopg.OperationalError:
-            with suppress(Exception):
+            try:
                 postgres.embedded(self.directory)
+            except Exception as error:
+                print(f"PostgreSQL is not there yet: {str(error)[:200]}")
             return False
 
     def rows(self, query):
