@@ -245,10 +245,10 @@ def test_the_counter_and_an_online_order_never_hold_one_bill_together(
 
         came = in_threads(2, one)
         open_items = db.session.query(OrderItem).filter_by(bill_id=bill.id, open=True).count()
-        is_taken = came[0] == "taken"
+        is_taken = "taken" in came
         assert is_taken == (states(bill) == ["paid"]), came
         assert not (is_taken and open_items), came
-        assert came[0] in ("taken", "order_open"), came
+        assert is_taken or "order_open" in came, came
         db.session.rollback()
     assert ledger.check() == []
 
