@@ -104,7 +104,7 @@ def test_a_list_of_bills_costs_no_more_than_one_bill(client, alice, queries):
         queries.clear()
         client.get(path, headers=alice.headers)
         counts.append(len(queries))
-    assert counts == [5, 5]  # one asks since when it is this owner's
+    assert counts == [4, 4]  # token, household, since when it is this owner's, bills
 
 
 # --- orders -----------------------------------------------------------------------------------
