@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 from backend.config import SettingError, Settings
@@ -28,10 +29,35 @@ def embedded(directory: Path, *, database: str = "nuan") -> str:
     a running one.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
+    _forget_the_dead(directory)
     server = _server(directory)
     server.start()  # where this process has known it before and it was stopped since
     _create_database(server.get_uri(), database)
     return str(server.get_uri(database=database))
+
+
+def _forget_the_dead(directory: Path) -> None:
+    """Take away the locks of a server that was killed and is not reaped yet.
+
+    Such a process (a container's first process may never reap it) counts as running to the library
+    and to PostgreSQL itself.  Nothing is touched while any process still works in the directory.
+    """
+    lock = directory / "postmaster.pid"
+    try:
+        head = psutil.Process(int(lock.read_text().split()[0]))
+        is_dead = head.status() == psutil.STATUS_ZOMBIE
+    except (OSError, ValueError, IndexError, psutil.Error):
+        return
+    if is_dead and not any(_works_in(directory, one) for one in psutil.process_iter()):
+        for left in (lock, *directory.glob(".s.PGSQL.*")):
+            left.unlink(missing_ok=True)
+
+
+def _works_in(directory: Path, process: psutil.Process) -> bool:
+    try:
+        return Path(process.cwd()) == directory.resolve()
+    except (psutil.Error, OSError):
+        return False
 
 
 def stop_embedded(directory: Path) -> None:

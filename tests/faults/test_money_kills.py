@@ -95,9 +95,6 @@ class Server:
             with suppress(psutil.NoSuchProcess):
                 one.kill()
         until(lambda: all(map(_is_gone, everyone)), "no process of PostgreSQL is left")
-        # The number in these may be a zombie's, or soon another's: neither says it still runs.
-        for left in (pid_file, *self.directory.glob(".s.PGSQL.*")):
-            left.unlink(missing_ok=True)
 
     def answers(self):
         """Whether it can be asked, started again where it was ended."""
