@@ -98,10 +98,12 @@ def look_next(looks: Sequence[tuple[int, datetime]], on: date, at_most: int) -> 
 
     `looks` are the places looked at, in order, and the moments (wall clock) found there. One a
     day is supposed until two of them tell better: a meter may freeze by the hour, or have been
-    without power on some midnights.
+    without power on some midnights. What lies further back is older, so the place is between the
+    newest too old and the oldest too new: never one looked at already.
     """
     back, moment = looks[-1]
-    step, off = timedelta(days=1), moment - datetime(on.year, on.month, on.day)
+    wanted = datetime(on.year, on.month, on.day)
+    step, off = timedelta(days=1), moment - wanted
     if len(looks) > 1:
         before = looks[-2]
         step = (before[1] - moment) / (back - before[0])
@@ -109,9 +111,11 @@ def look_next(looks: Sequence[tuple[int, datetime]], on: date, at_most: int) -> 
         off = step  # of that day, and not its midnight: the next one shows how often it freezes
     if len(looks) >= _MOST_LOOKS or step <= timedelta(0):
         return None
-    found = back + round(off / step)
-    is_new = all(found != place for place, _ in looks)
-    return found if is_new and 1 <= found <= at_most else None
+    too_new = max((place for place, at in looks if at > wanted), default=0)
+    too_old = min((place for place, at in looks if at < wanted), default=at_most + 1)
+    if too_old - too_new <= 1:
+        return None
+    return min(max(back + round(off / step), too_new + 1), too_old - 1)
 
 
 @dataclass(frozen=True, slots=True)

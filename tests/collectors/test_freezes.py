@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collectors.dialects import CannotAsk, Freeze, cjt188
@@ -143,6 +143,8 @@ class TestCjt188Of2018:
 
 
 class TestLookingElsewhere:
+    @settings(max_examples=1000)
+    @example({22, 23, 26}, 24)
     @given(
         st.sets(st.integers(1, 40), max_size=4),
         st.integers(1, 25),
