@@ -120,6 +120,7 @@ CATALOG: dict[str, tuple[int, str]] = {
     "handover_unpaid": (409, "原户主还有未结清的账单，结清后才能过户。"),
     "handover_not_ready": (409, "还不能办理过户。"),
     "no_bills": (422, "这段时间没有可试算的账单，请换一个已出账的计费期。"),
+    "too_many_bills": (422, "这段时间的账单超过 5 万张，一次算不完；请缩短时段，或先按区域试算。"),
     "request_open": (409, "同样的申请已在等待核准。"),
     "request_decided": (409, "这项申请已经处理过，请刷新后再看。"),
     "bill_not_standing": (409, "这张账单已经冲销，或本身就是红冲单。"),

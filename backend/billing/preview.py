@@ -47,7 +47,8 @@ def preview(tariff_id: int, begin: date, end: date) -> dict[str, Any]:
     """The standing usage bills over [begin, end) whose price the draft would be, priced by it.
 
     Totals, how the changes are spread, who pays more and less, households at both ends and in the
-    middle; bills that cannot be priced are counted with their reasons.  Problem no_bills.
+    middle; bills that cannot be priced are counted with their reasons.
+    Problems no_bills, too_many_bills.
     """
     tariff = db.session.get(Tariff, tariff_id)
     if tariff is None:
@@ -55,6 +56,8 @@ def preview(tariff_id: int, begin: date, end: date) -> dict[str, Any]:
     rows = _bills(tariff, begin, end)
     if not rows:
         raise Problem("no_bills")
+    if len(rows) > MAX_BILLS:
+        raise Problem("too_many_bills")
     again: list[Again] = []
     failed: dict[str, int] = {}
     for bill, household, building in rows:
@@ -83,7 +86,7 @@ def _bills(tariff: Tariff, begin: date, end: date) -> Sequence[Any]:
             Household.customer_class == tariff.customer_class,
         )
         .order_by(Bill.id)
-        .limit(MAX_BILLS)
+        .limit(MAX_BILLS + 1)
     )
     if tariff.region_id is not None:
         query = query.where(Building.region_id.in_(regions.below(tariff.region_id)))

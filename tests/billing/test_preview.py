@@ -57,3 +57,10 @@ def test_the_draft_of_a_region_elsewhere_touches_no_bill_here(house):
     with pytest.raises(Problem) as refused:
         preview.preview(made.id, FIRST, LAST)
     assert refused.value.code == "no_bills"
+
+
+def test_more_bills_than_can_be_priced_at_once_are_refused_and_not_left_out(house, monkeypatch):
+    monkeypatch.setattr(preview, "MAX_BILLS", 17)
+    with pytest.raises(Problem) as refused:
+        preview.preview(draft(**HARBIN).id, FIRST, LAST)
+    assert refused.value.code == "too_many_bills"
