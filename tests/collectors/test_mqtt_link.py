@@ -110,6 +110,7 @@ async def test_a_message_that_cannot_be_understood_stops_nothing(broker):
 async def test_a_broker_that_went_away_is_found_again(broker):
     taken = Taken()
     link = await linked(broker, taken)
+    await until(lambda: link.counts["subscribed"] == 1)
     await broker.stop()
     await until(lambda: link.counts["disconnects"] == 1)
     await broker.start()
