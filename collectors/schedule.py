@@ -22,7 +22,7 @@ from backend.base import tasks
 from backend.base.clock import SHANGHAI, business_day
 from backend.base.db import db
 from backend.billing import tasks as billing_tasks
-from backend.cashier import service as cashier
+from backend.cashier import asking
 from backend.cashier import tasks as cashier_tasks
 from backend.metering import bus_jobs, missed, refused
 from backend.notices import service as notices
@@ -76,7 +76,7 @@ class Jobs:
 
     def sweep_orders(self) -> None:
         """Enqueue orders past their time and refunds not ended that lost their own chain."""
-        self._run(lambda: cashier.sweep(self.clock.now()), "sweep_orders")
+        self._run(lambda: asking.sweep(self.clock.now()), "sweep_orders")
 
     def fetch_statements(self) -> None:
         """Enqueue fetching and reconciling yesterday's statements."""

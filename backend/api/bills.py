@@ -29,6 +29,7 @@ from backend.base.errors import Problem
 from backend.billing import cold, handover, overview
 from backend.billing.explain import explain as derive
 from backend.billing.models import Bill
+from backend.cashier import asking
 from backend.cashier import service as cashier
 from backend.people.access import allow, principal
 
@@ -121,7 +122,7 @@ def order(out_trade_no: str) -> dict[str, Any]:
     if not out_trade_no.isascii() or not out_trade_no.isalnum():
         raise Problem("not_found")
     cashier.order_for(principal().id, out_trade_no)
-    return shapes.order(cashier.refresh(out_trade_no, answers.now()))
+    return shapes.order(asking.refresh(out_trade_no, answers.now()))
 
 
 @bp.post("/orders")

@@ -7,7 +7,7 @@ from flask import Response, request
 
 from backend.api import answers
 from backend.base.errors import Problem
-from backend.cashier import service as cashier
+from backend.cashier import receiving
 from backend.people.access import allow
 
 bp = APIBlueprint("webhooks", __name__, url_prefix="/webhooks", tag="支付通知")
@@ -46,8 +46,8 @@ def _take(channel: str) -> Response:
     if (request.content_length or 0) > MAX_NOTICE_BYTES:
         raise Problem("too_large")
     body = request.get_data(cache=False)
-    notice = cashier.receive_notice(channel, dict(request.headers), body, answers.now())
-    if not cashier.acknowledged(notice):
+    notice = receiving.receive_notice(channel, dict(request.headers), body, answers.now())
+    if not receiving.acknowledged(notice):
         raise Problem("notice_rejected")
-    reply = cashier.taken(channel)
+    reply = receiving.taken(channel)
     return Response(reply.body, reply.status, content_type=reply.content_type)

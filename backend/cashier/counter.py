@@ -25,8 +25,7 @@ from backend.billing import service as billing
 from backend.billing import wallet
 from backend.billing.explain import bill_title
 from backend.billing.models import Bill
-from backend.cashier import counter_rules, shifts
-from backend.cashier import service as orders
+from backend.cashier import asking, counter_rules, shifts
 from backend.cashier.counter_rules import Taking, Tender
 from backend.cashier.models import (
     CounterItem,
@@ -37,6 +36,7 @@ from backend.cashier.models import (
     PosTerminal,
     Shift,
 )
+from backend.cashier.payable import payable_bills
 from backend.cashier.rules import MAX_BILLS
 from backend.ledger import chart
 from backend.ledger import service as ledger
@@ -108,7 +108,7 @@ def take(actor: Principal, client_key: str, taking: Taking, now: datetime) -> Co
         return known
     if shifts.my_shift(actor) is None:
         raise Problem("shift_missing")
-    orders.end_open_orders(taking.bill_ids, now)
+    asking.end_open_orders(taking.bill_ids, now)
     shift = shifts.locked_shift(actor, now)
     known = _known(key, digest)  # the same tap, a moment ago
     if known is not None:
@@ -185,7 +185,7 @@ def _held_bills(taking: Taking) -> Sequence[sa.Row[Any]]:
 
     FOR UPDATE, because a new online order's foreign key waits for that and then finds them paid.
     """
-    rows = orders.payable_bills(taking.bill_ids, lock=True)
+    rows = payable_bills(taking.bill_ids, lock=True)
     if any(row.household_id != taking.household_id for row in rows):
         raise Problem("bills_not_together", field="bill_ids")
     if db.session.get(Household, taking.household_id) is None:

@@ -10,7 +10,7 @@ from flask import current_app
 from backend.base import tasks
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.cashier import reconcile, refunds, rules, service
+from backend.cashier import asking, reconcile, refunds, rules
 from backend.cashier.channels import set_up
 from payments.channel import ChannelError
 
@@ -29,7 +29,7 @@ def _now() -> datetime:
 def ask_channel(out_trade_no: str, step: int) -> None:
     """Task: ask about an order that is still open, and enqueue the next question."""
     now = _now()
-    order = service.refresh(out_trade_no, now)
+    order = asking.refresh(out_trade_no, now)
     if order.state in rules.OPEN:
         _ask_again(out_trade_no, order.created_at, order.expires_at, step + 1, now)
     db.session.commit()
@@ -68,7 +68,7 @@ def defer_reconcile(day: date) -> int:
     for channel in channels:
         once = f"reconcile:{channel}:{day}"
         tasks.defer("cashier.reconcile", once=once, channel=channel, day=day.isoformat())
-    return len(channels) + service.sweep(_now())
+    return len(channels) + asking.sweep(_now())
 
 
 @tasks.task("cashier.reconcile")

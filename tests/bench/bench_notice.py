@@ -20,7 +20,7 @@ from backend import create_app
 from backend.base import postgres, schema
 from backend.base.clock import SystemClock
 from backend.base.db import db
-from backend.cashier import service
+from backend.cashier import receiving, service
 from backend.ledger import service as ledger
 from payments.sandbox.desk import SandboxSettings
 from payments.sandbox.server import running_sandbox
@@ -44,7 +44,7 @@ def bare() -> float:
 def posted(letter, clock) -> float:
     """Seconds from a notice's bytes to the committed entry."""
     began = time.perf_counter()
-    raw = service.receive_notice(letter.channel, letter.headers, letter.body, clock.now())
+    raw = receiving.receive_notice(letter.channel, letter.headers, letter.body, clock.now())
     took = time.perf_counter() - began
     if raw.outcome != "posted":
         sys.exit(f"a notice came out as {raw.outcome}")

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from backend.base.db import db
-from backend.cashier import refunds, rules, service
+from backend.cashier import asking, confirm, receiving, refunds, rules, service
 from backend.cashier.models import PaymentOrder, Refund
 from backend.ledger import service as ledger
 from tests import builders
@@ -61,10 +61,10 @@ def test_the_sweep_finds_orders_whose_questions_were_lost(alice, clock, phone, d
     _, order, _ = order_of(alice, clock)
     db.session.execute(db.text("DELETE FROM procrastinate_jobs"))
     db.session.commit()
-    assert service.sweep(clock.now()) == 0
+    assert asking.sweep(clock.now()) == 0
     clock.advance(hours=3)
-    assert service.sweep(clock.now()) == 1
-    assert service.sweep(clock.now()) == 1  # enqueued once all the same
+    assert asking.sweep(clock.now()) == 1
+    assert asking.sweep(clock.now()) == 1  # enqueued once all the same
     db.session.commit()
     assert len(waiting()) == 1
     work(database)
@@ -76,13 +76,13 @@ def paid_twice(alice, clock, phone, hook):
     """The bill of an order that was paid is paid again over an older order."""
     bill, old, old_pay = order_of(alice, clock)
     db.session.query(PaymentOrder).filter_by(id=old.id).update({"state": "closed"})
-    service.release(old.id)
+    confirm.release(old.id)
     db.session.commit()
     _, new_pay = service.create_order(alice.id, [bill.id], service.Door(), clock.now())
     for n, pay in enumerate((new_pay, old_pay), 1):
         phone.pay(pay)
         headers, body = hook.wait(n)
-        service.receive_notice("wechat", headers, body, clock.now())
+        receiving.receive_notice("wechat", headers, body, clock.now())
     return old
 
 
@@ -107,7 +107,7 @@ def test_a_refund_notice_ends_the_refund_once(paid_twice, clock, hook):
     refunds.send(refund.id, clock.now())
     assert refund.state == "processing"
     notice = hook.wait(3)
-    outcomes = [service.receive_notice("wechat", *notice, clock.now()).outcome for _ in range(2)]
+    outcomes = [receiving.receive_notice("wechat", *notice, clock.now()).outcome for _ in range(2)]
     assert outcomes == ["refund_done", "refund_repeat"]
     assert ledger.balance_fen("clearing:wechat") == 12345
 
@@ -141,7 +141,7 @@ def test_a_refund_the_payers_bank_cannot_take_waits_for_a_person(
 def test_a_refund_notice_with_another_amount_settles_nothing(paid_twice, clock, phone, hook):
     phone.behave("refund_notice", "wrong_amount", params={"amount_fen": 1})
     refunds.send(refund_of(paid_twice).id, clock.now())
-    raw = service.receive_notice("wechat", *hook.wait(3), clock.now())
+    raw = receiving.receive_notice("wechat", *hook.wait(3), clock.now())
     assert raw.outcome == "refund_stuck"
     assert ledger.balance_fen("suspense:wechat") == -12345
 
@@ -151,7 +151,7 @@ def test_what_was_parked_can_be_given_back_by_staff(alice, clock, phone, hook, d
     _, order, pay = order_of(alice, clock)
     phone.behave("payment", "wrong_amount", params={"amount_fen": 12000})
     phone.pay(pay)
-    assert service.receive_notice("wechat", *hook.wait(), clock.now()).outcome == "parked"
+    assert receiving.receive_notice("wechat", *hook.wait(), clock.now()).outcome == "parked"
     refunds.refund_parked(order.out_trade_no, staff.id, "金额不符，退回", clock.now())
     db.session.commit()
     work(database)

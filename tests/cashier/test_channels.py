@@ -9,7 +9,7 @@ import requests
 from backend import create_app
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.cashier import reconcile, service
+from backend.cashier import asking, receiving, reconcile, service
 from backend.cashier.models import RawNotice, Reconciliation, Refund
 from backend.cashier.service import Door, PayWay
 from backend.ledger import service as ledger
@@ -76,9 +76,9 @@ def test_a_payment_is_told_posted_once_and_proven_the_next_day(alice, tap, hook,
     order, pay = order_of(alice, bill, door, clock)
     tap(door, pay)
     notice = newest(hook, order.out_trade_no)
-    raw = service.receive_notice(door.channel, *notice, clock.now())
+    raw = receiving.receive_notice(door.channel, *notice, clock.now())
     assert (raw.outcome, raw.out_trade_no) == ("posted", order.out_trade_no)
-    again = service.receive_notice(door.channel, *notice, clock.now())
+    again = receiving.receive_notice(door.channel, *notice, clock.now())
     assert again.outcome == "repeat"
     assert bill.state == "paid"
     clock.advance(hours=23)
@@ -96,7 +96,7 @@ def test_a_notice_that_never_comes_is_found_by_asking(alice, tap, phone, clock, 
     order, pay = order_of(alice, bill, door, clock)
     phone.behave("payment_notice", "never", match=order.out_trade_no)
     tap(door, pay)
-    assert service.refresh(order.out_trade_no, clock.now()).state == "paid"
+    assert asking.refresh(order.out_trade_no, clock.now()).state == "paid"
     assert ledger.check() == []
 
 
@@ -112,7 +112,7 @@ def test_a_bill_paid_over_two_channels_is_given_back_once_by_itself(
     ):
         phone.behave("payment_notice", "never", match=number)
         tap(door, pay)
-        service.refresh(number, clock.now())
+        asking.refresh(number, clock.now())
     work(database)
     (refund,) = db.session.query(Refund)
     assert (refund.state, refund.amount_fen) == ("done", 9900)
@@ -129,7 +129,7 @@ def test_unionpays_day_ends_at_eleven_and_the_proof_knows(alice, tap, phone, clo
     order, pay = order_of(alice, bill, UNIONPAY, clock)
     phone.behave("payment_notice", "never", match=order.out_trade_no)
     tap(UNIONPAY, pay)
-    service.refresh(order.out_trade_no, clock.now())
+    asking.refresh(order.out_trade_no, clock.now())
     clock.advance(hours=12)
     reconcile.close_day(DAY, None, None, clock.now())
     today = db.session.query(Reconciliation).filter_by(channel="unionpay", day=DAY).one()
@@ -149,15 +149,15 @@ def test_a_wrong_amount_is_parked_for_a_person(alice, tap, phone, clock, door):
     phone.behave("payment", "wrong_amount", match=order.out_trade_no, params={"amount_fen": 1})
     phone.behave("payment_notice", "never", match=order.out_trade_no)
     tap(door, pay)
-    assert service.refresh(order.out_trade_no, clock.now()).state == "parked"
+    assert asking.refresh(order.out_trade_no, clock.now()).state == "parked"
     assert bill.state == "issued"
 
 
 @pytest.mark.parametrize("channel", ["alipay", "unionpay"])
 def test_a_forged_notice_is_kept_and_changes_nothing(app, clock, channel):
-    raw = service.receive_notice(channel, {}, b"out_trade_no=N1&total_amount=1.00", clock.now())
+    raw = receiving.receive_notice(channel, {}, b"out_trade_no=N1&total_amount=1.00", clock.now())
     assert raw.outcome == "rejected"
-    assert not service.acknowledged(raw)
+    assert not receiving.acknowledged(raw)
     assert db.session.query(RawNotice).one().body == b"out_trade_no=N1&total_amount=1.00"
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from backend.base.db import db
 from backend.cashier import service
+from backend.cashier.confirm import confirm
 from backend.cashier.models import Refund
 from backend.ledger import service as ledger
 from payments.channel import TradeState, TradeStatus
@@ -22,7 +23,7 @@ def paid(app, clock):
     bill = builders.make_bill(household, 12345)
     order, _ = service.create_order(alice.id, [bill.id], service.Door(), clock.now())
     trade = TradeState(order.out_trade_no, TradeStatus.PAID, "4200", 12345, "a", clock.now())
-    assert service.confirm("wechat", trade, clock.now()) == "posted"
+    assert confirm("wechat", trade, clock.now()) == "posted"
     db.session.add(
         Refund(
             out_refund_no="R1",

@@ -7,7 +7,7 @@ import pytest
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.billing import service as billing
-from backend.cashier import service
+from backend.cashier import receiving, service
 from backend.cashier.models import PaymentOrder, RawNotice, Refund
 from backend.ledger import chart
 from backend.ledger import service as ledger
@@ -32,7 +32,7 @@ def order(app, clock):
 
 def receive(notice, clock):
     headers, body = notice
-    return service.receive_notice("wechat", headers, body, clock.now())
+    return receiving.receive_notice("wechat", headers, body, clock.now())
 
 
 def state_of(order):
@@ -43,7 +43,7 @@ def test_a_notice_pays_the_bills_and_posts_the_money(order, hook, phone, clock):
     told = phone.pay(order.client_pay)
     raw = receive(hook.wait(), clock)
     assert (raw.outcome, raw.out_trade_no) == ("posted", order.out_trade_no)
-    assert service.acknowledged(raw)
+    assert receiving.acknowledged(raw)
     assert state_of(order) == "paid"
     assert [b.state for b in order.bills] == ["paid", "paid"]
     assert order.transaction_id == told["transaction_id"]
@@ -98,7 +98,7 @@ def test_a_notice_not_to_be_believed_moves_nothing(order, hook, phone, clock, mo
     phone.pay(order.client_pay)
     raw = receive(hook.wait(), clock)
     assert (raw.outcome, raw.detail) == ("rejected", code)
-    assert not service.acknowledged(raw)
+    assert not receiving.acknowledged(raw)
     assert state_of(order) == "paying"
     assert ledger.balance_fen("clearing:wechat") == 0
 
@@ -108,7 +108,7 @@ def test_a_wrong_amount_is_parked_and_never_credited(order, hook, phone, clock):
     phone.pay(order.client_pay)
     raw = receive(hook.wait(), clock)
     assert (raw.outcome, state_of(order)) == ("parked", "parked")
-    assert service.acknowledged(raw)
+    assert receiving.acknowledged(raw)
     assert [b.paid_fen for b in order.bills] == [0, 0]
     assert ledger.balance_fen("suspense:wechat") == -13022
     assert ledger.balance_fen(f"receivable:heat:{order.household_id}") == 12345
@@ -127,7 +127,7 @@ def test_a_payment_of_an_unknown_order_is_kept_and_taken_off_the_channels_hands(
     db.session.commit()
     raw = receive(notice, clock)
     assert (raw.outcome, raw.out_trade_no) == ("unknown_order", number)
-    assert service.acknowledged(raw)
+    assert receiving.acknowledged(raw)
     assert ledger.balance_fen("clearing:wechat") == 0
 
 
@@ -181,11 +181,11 @@ def test_a_notice_that_fails_on_the_way_is_kept_and_can_come_again(
 
 def test_an_oversized_notice_is_refused_before_it_is_stored(app, clock):
     with pytest.raises(Problem, match="too_large"):
-        service.receive_notice("wechat", {}, b"x" * 70_000, clock.now())
+        receiving.receive_notice("wechat", {}, b"x" * 70_000, clock.now())
     assert db.session.query(RawNotice).count() == 0
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"\xff\xfe", json.dumps({"id": 1}).encode()])
 def test_rubbish_is_stored_and_rejected(app, clock, body):
-    raw = service.receive_notice("wechat", {"Content-Type": "text/plain"}, body, clock.now())
+    raw = receiving.receive_notice("wechat", {"Content-Type": "text/plain"}, body, clock.now())
     assert raw.outcome == "rejected"

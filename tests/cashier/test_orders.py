@@ -7,7 +7,7 @@ import pytest
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.billing.models import Bill
-from backend.cashier import service
+from backend.cashier import asking, service
 from backend.cashier.models import OrderItem, PaymentOrder
 from backend.ledger import service as ledger
 from tests import builders
@@ -179,7 +179,7 @@ def test_an_order_out_of_time_is_asked_about_and_closed(home, clock, phone):
     alice, _, heat, _ = home
     made, _ = order(alice, [heat], clock)
     clock.advance(minutes=115)
-    assert service.refresh(made.out_trade_no, clock.now()).state == "closed"
+    assert asking.refresh(made.out_trade_no, clock.now()).state == "closed"
     assert phone.get("orders")["orders"][0]["state"] == "CLOSED"
     again, _ = order(alice, [heat], clock)
     assert again.out_trade_no != made.out_trade_no
@@ -192,14 +192,14 @@ def test_an_order_paid_in_its_last_second_is_not_closed(home, clock, phone):
     clock.advance(minutes=114, seconds=59)
     phone.pay(pay)
     clock.advance(seconds=30)
-    assert service.refresh(made.out_trade_no, clock.now()).state == "paid"
+    assert asking.refresh(made.out_trade_no, clock.now()).state == "paid"
 
 
 def test_a_channel_that_gives_no_word_changes_nothing(home, clock, phone):
     alice, _, heat, _ = home
     made, _ = order(alice, [heat], clock)
     phone.behave("answer", "error", match="query", times=0)
-    assert service.refresh(made.out_trade_no, clock.now()).state == "paying"
+    assert asking.refresh(made.out_trade_no, clock.now()).state == "paying"
 
 
 def test_an_order_the_channel_never_heard_of_ends_after_a_minute(home, clock, phone):
@@ -208,6 +208,6 @@ def test_an_order_the_channel_never_heard_of_ends_after_a_minute(home, clock, ph
     with refused("channel_unavailable"):
         order(alice, [heat], clock)
     number = db.session.query(PaymentOrder).one().out_trade_no
-    assert service.refresh(number, clock.now()).state == "created"
+    assert asking.refresh(number, clock.now()).state == "created"
     clock.advance(seconds=60)
-    assert service.refresh(number, clock.now()).state == "closed"
+    assert asking.refresh(number, clock.now()).state == "closed"

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.cashier import cli, reconcile, service
+from backend.cashier import asking, channels, cli, confirm, receiving, reconcile, service
 from backend.cashier.models import (
     Break,
     FinanceDay,
@@ -45,7 +45,7 @@ def pay(alice, clock, phone, hook):
         came = len(hook.received)
         phone.pay(client_pay)
         if told:
-            service.receive_notice("wechat", *hook.wait(came + 1), clock.now())
+            receiving.receive_notice("wechat", *hook.wait(came + 1), clock.now())
         return order
 
     return run
@@ -191,7 +191,7 @@ def test_a_refund_made_behind_our_back_is_named(pay, day_after, clock, sandbox):
     from payments.channel import RefundRequest
 
     order = pay()
-    gateway = service.channel_for("wechat")
+    gateway = channels.channel_for("wechat")
     number = "R-BY-HAND-1"
     gateway.refund(RefundRequest(order.out_trade_no, number, 100, 12345, "手工", sandbox.url))
     day_after()
@@ -244,7 +244,7 @@ def test_money_kept_twice_for_one_bill_is_a_duplicate(pay, alice, day_after, clo
     from payments.channel import TradeState, TradeStatus
 
     trade = TradeState(again.out_trade_no, TradeStatus.PAID, "4200TWICE", 12345, "a", clock.now())
-    assert service.confirm("wechat", trade, clock.now()) == "refunding"
+    assert confirm.confirm("wechat", trade, clock.now()) == "refunding"
     db.session.query(Refund).update({"state": "failed"})
     db.session.commit()
     day_after()
@@ -278,7 +278,7 @@ def test_money_of_a_closed_day_is_posted_today_and_shows_as_cross_day(
     day_after()
     reconcile.close_day(DAY, None, None, clock.now())
     db.session.commit()
-    service.refresh(late.out_trade_no, clock.now())
+    asking.refresh(late.out_trade_no, clock.now())
     assert ledger.entry_by_key(f"wechat:{late.transaction_id}").day == date(2026, 11, 21)
     assert ledger.check() == []
 

@@ -30,7 +30,7 @@ from backend.base import tasks
 from backend.base.clock import FixedClock, business_day
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.cashier import service
+from backend.cashier import asking, service
 from backend.cashier.channels import day_ends_early
 from backend.cashier.service import Door, PayWay
 from payments.channel import ChannelError
@@ -271,7 +271,7 @@ class World:
 
     def ask(self, number: str) -> None:
         """The resident's page asks what became of an order."""
-        service.refresh(number, self.clock.now())
+        asking.refresh(number, self.clock.now())
 
     def due(self) -> sa.Row[Any] | None:
         """The next task that is due by the application's clock."""

@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from backend import create_app
 from backend.base.clock import FixedClock, business_day
 from backend.base.db import db
+from backend.cashier import receiving
 from backend.cashier import service as cashier
 from backend.metering.models import MeterState, ReadSuccess
 from payments.sandbox.server import RunningSandbox
@@ -128,7 +129,7 @@ def pay(app: Flask, clock: FixedClock, phone: Any, hook: Hook) -> Callable[..., 
         )
         came = len(hook.received)
         phone.pay(client_pay)
-        cashier.receive_notice("wechat", *hook.wait(came + 1), clock.now())
+        receiving.receive_notice("wechat", *hook.wait(came + 1), clock.now())
         return order.out_trade_no
 
     return run

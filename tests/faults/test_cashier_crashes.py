@@ -13,7 +13,7 @@ import requests
 from backend.base import tasks
 from backend.base.clock import SystemClock
 from backend.base.db import db
-from backend.cashier import service
+from backend.cashier import asking, service
 from backend.cashier.models import PaymentOrder, RawNotice
 from backend.ledger import service as ledger
 from tests import builders
@@ -155,5 +155,5 @@ def test_killed_while_the_channel_opens_an_order_the_bill_can_still_be_paid(
     assert order.out_trade_no == left.out_trade_no
     phone.behave("payment_notice", "never")
     phone.pay(pay)
-    service.refresh(order.out_trade_no, clock.now() + timedelta(seconds=1))
+    asking.refresh(order.out_trade_no, clock.now() + timedelta(seconds=1))
     posted_once()

@@ -1,0 +1,130 @@
+"""Notices that an order was paid or a refund has ended: kept raw, verified, acted on once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from backend.base import tasks
+from backend.base.db import db
+from backend.base.errors import Problem
+from backend.cashier import refunds
+from backend.cashier.asking import MONEY_MOVED
+from backend.cashier.channels import channel_for
+from backend.cashier.confirm import confirm
+from backend.cashier.models import RawNotice
+from payments.channel import ChannelError, Notice, NoticeRejected, PaymentChannel, Reply
+
+log = logging.getLogger("nuan.cashier")
+
+MAX_NOTICE_BYTES = 64 * 1024
+_HEADERS_KEPT = ("wechatpay-", "request-id", "content-type")
+# An authentic notice of these kinds says nothing a repetition could change.
+_NO_USE_REPEATING = ("event_unknown",)
+
+
+def receive_notice(
+    channel: str, headers: Mapping[str, str], body: bytes, now: datetime
+) -> RawNotice:
+    """Store a notice as it came, then verify it, then act on it; commits.
+
+    `outcome` is as `confirm` and `refunds.settle` say, or rejected (`detail` has the code).  An
+    unexpected error leaves the notice stored as failed and is raised: the channel sends it again.
+    """
+    if len(body) > MAX_NOTICE_BYTES:
+        raise Problem("too_large")
+    gateway = channel_for(channel)
+    raw = _store(RawNotice(channel=channel, received_at=now, headers=_kept(headers), body=body))
+    try:
+        notice = gateway.parse_notice(headers, body, now)
+        raw.outcome, raw.out_trade_no = _process(gateway, notice, now)
+    except NoticeRejected as rejected:
+        raw.outcome, raw.detail = "rejected", rejected.code
+        log.warning("notice rejected", extra={"code": rejected.code, "notice": raw.id})
+    except Exception as error:
+        db.session.rollback()
+        _note_failure(raw.id, error)
+        raise
+    db.session.commit()
+    return raw
+
+
+def acknowledged(notice: RawNotice) -> bool:
+    """Whether to answer 204, or a refusal that makes the channel repeat the notice.
+
+    Repeating helps where our keys or settings may be behind (a rejected notice) and nowhere else:
+    a repeat, a parked sum and an unknown order stay what they are, and the statement has them.
+    """
+    return notice.outcome != "rejected" or notice.detail in _NO_USE_REPEATING
+
+
+def taken(channel: str) -> Reply:
+    """What the channel wants to hear once its notice has been taken."""
+    return channel_for(channel).taken
+
+
+def _store(raw: RawNotice) -> RawNotice:
+    """Commit a notice before it is judged, without waiting for the disk.
+
+    It outlives this process; a power cut may take it, but until it is answered the channel repeats
+    it, and the commit that posts the money takes this one to the disk with it.
+    """
+    db.session.execute(sa.text("SET LOCAL synchronous_commit TO off"))
+    db.session.add(raw)
+    db.session.commit()
+    return raw
+
+
+def _process(gateway: PaymentChannel, notice: Notice, now: datetime) -> tuple[str, str]:
+    if notice.refund is not None:
+        outcome = refunds.settle(gateway.name, notice.refund, now)
+        return outcome, notice.refund.out_trade_no or notice.refund.out_refund_no
+    assert notice.trade is not None
+    number = notice.trade.out_trade_no
+    if notice.trade.status not in MONEY_MOVED:
+        _ask_soon(number, now)
+        return "not_paid", number
+    if gateway.confirms_by_asking:
+        return _confirm_by_asking(gateway, number, now), number
+    return confirm(gateway.name, notice.trade, now), number
+
+
+def _confirm_by_asking(gateway: PaymentChannel, number: str, now: datetime) -> str:
+    """A notice that is only a reason to ask; where no answer comes, it is asked again soon."""
+    db.session.commit()
+    try:
+        trade = gateway.query(number)
+    except ChannelError as error:
+        log.warning("channel gave no word", extra={"order": number, "why": str(error)})
+        _ask_soon(number, now)
+        return "ask_later"
+    if trade.status in MONEY_MOVED:
+        return confirm(gateway.name, trade, now)
+    _ask_soon(number, now)
+    return "ask_later"
+
+
+def _ask_soon(number: str, now: datetime) -> None:
+    """Enqueue one more question about an order, out of its turn; by then it is committed."""
+    tasks.defer("cashier.ask_channel", once=f"ask:{number}", out_trade_no=number, step=0)
+
+
+def _note_failure(notice_id: int, error: Exception) -> None:
+    db.session.execute(
+        sa.update(RawNotice)
+        .where(RawNotice.id == notice_id)
+        .values(outcome="failed", detail=type(error).__name__)
+    )
+    db.session.commit()
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that matter for verifying it again; never cookies or authorization."""
+    return {
+        name.lower(): value[:1024]
+        for name, value in headers.items()
+        if name.lower().startswith(_HEADERS_KEPT)
+    }
