@@ -14,7 +14,7 @@ from backend.cashier.models import FinanceDay, PaymentOrder, Refund
 from backend.ledger import chart
 from backend.ledger import service as ledger
 from backend.ledger.chart import AccountRef
-from backend.ledger.models import Entry
+from backend.ledger.service import Posted
 
 PAYMENT, REFUND, FEE = "payment", "refund", "fee"
 _DAY_LOCK = 0x4E55  # first half of an advisory lock; the second is the day
@@ -45,7 +45,7 @@ def post_payment(
     received_fen: int,
     credited: Sequence[tuple[AccountRef, int]],
     at: datetime,
-) -> Entry:
+) -> Posted:
     """Dr clearing, Cr what was owed; what nobody owed waits in suspense."""
     surplus_fen = received_fen - sum(amount_fen for _, amount_fen in credited)
     lines = [(chart.clearing(order.channel), received_fen)]
@@ -61,7 +61,7 @@ def post_payment(
     )
 
 
-def post_refund(order: PaymentOrder, refund: Refund, at: datetime) -> Entry:
+def post_refund(order: PaymentOrder, refund: Refund, at: datetime) -> Posted:
     """Dr suspense, Cr clearing: what is given back was never credited to a bill."""
     return ledger.post(
         rules.refund_key(order.channel, refund.out_refund_no),
@@ -76,7 +76,7 @@ def post_refund(order: PaymentOrder, refund: Refund, at: datetime) -> Entry:
     )
 
 
-def post_fees(channel: str, day: date, fee_fen: int) -> Entry | None:
+def post_fees(channel: str, day: date, fee_fen: int) -> Posted | None:
     """Dr fee, Cr clearing, once a day and channel; None where the channel took nothing."""
     if fee_fen == 0:
         return None

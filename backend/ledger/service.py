@@ -7,13 +7,13 @@ for one transaction gives them to `post_many` at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from backend.base.clock import business_day
 from backend.base.db import db
@@ -37,6 +37,13 @@ class Draft:
     reverses_id: int | None = None
 
 
+class Posted(NamedTuple):
+    """An entry that is in the journal, just now or already before."""
+
+    id: int
+    business_key: str
+
+
 def post(
     business_key: str,
     kind: str,
@@ -45,7 +52,7 @@ def post(
     memo: str = "",
     reverses_id: int | None = None,
     **detail: Any,
-) -> Entry:
+) -> Posted:
     """Post one entry; debit > 0, credit < 0, in fen.
 
     The same key with the same lines returns the entry already there.  Raises Problem
@@ -54,7 +61,7 @@ def post(
     return post_many([Draft(business_key, kind, at, lines, memo, detail, reverses_id)])[0]
 
 
-def post_many(drafts: Iterable[Draft]) -> list[Entry]:
+def post_many(drafts: Iterable[Draft]) -> list[Posted]:
     """Post entries in one go, each at most once; returns them in the order given.
 
     Raises as `post`, before anything is kept if the caller rolls back.
@@ -62,15 +69,17 @@ def post_many(drafts: Iterable[Draft]) -> list[Entry]:
     wanted = {draft.business_key: draft for draft in drafts}
     for key in wanted:
         rules.check_key(key)
+    if not wanted:
+        return []
     lines = {key: rules.merged(wanted[key].lines) for key in sorted(wanted)}
-    fresh = _insert_entries([wanted[key] for key in lines])
+    fresh, accounts = _insert_entries([wanted[key] for key in lines], lines)
     if fresh:
-        _insert_postings({fresh[key].id: lines[key] for key in fresh})
-    known = _existing({key: lines[key] for key in lines if key not in fresh})
-    return [(fresh | known)[key] for key in wanted]
+        _insert_postings({fresh[key]: lines[key] for key in fresh}, accounts)
+    ids = fresh | _existing({key: lines[key] for key in lines if key not in fresh})
+    return [Posted(ids[key], key) for key in wanted]
 
 
-def reverse(entry: Entry, business_key: str, at: datetime, memo: str = "") -> Entry:
+def reverse(entry: Entry, business_key: str, at: datetime, memo: str = "") -> Posted:
     """Post the opposite of `entry`, naming it."""
     lines = [
         (AccountRef(p.account.code, p.account.kind, p.account.household_id), -p.amount_fen)
@@ -102,82 +111,91 @@ def trial_balance() -> list[tuple[str, str, int]]:
     return [(row.code, row.kind, row.balance_fen) for row in rows]
 
 
-# A statement takes 65,535 parameters, and an entry has seven.
-_CHUNK = 2_000
-
-
-def _insert_entries(drafts: Sequence[Draft]) -> dict[str, Entry]:
-    """The entries that were not there yet, by key; waits for a rival posting the same key."""
-    rows = [
-        {
-            "business_key": draft.business_key,
-            "kind": draft.kind,
-            "at": draft.at,
-            "day": business_day(draft.at),
-            "memo": draft.memo,
-            "detail": draft.detail,
-            "reverses_id": draft.reverses_id,
-        }
-        for draft in drafts
-    ]
-    fresh: dict[str, Entry] = {}
-    for start in range(0, len(rows), _CHUNK):
-        some = insert(Entry).values(rows[start : start + _CHUNK])
-        statement = some.on_conflict_do_nothing().returning(Entry)
-        fresh |= {entry.business_key: entry for entry in db.session.scalars(statement)}
-    return fresh
-
-
 # Written by hand and fed with arrays: every payment waits for these, and a night's bills are many.
-_POSTINGS = """
-INSERT INTO posting (entry_id, account_id, amount_fen)
-SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[])
+# New entries (a rival posting the same key is waited for), and the accounts there are.
+_ENTRIES = """
+WITH fresh AS (
+    INSERT INTO entry (business_key, kind, at, day, memo, detail, reverses_id)
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::timestamptz[], %s::date[], %s::text[],
+                         %s::jsonb[], %s::bigint[])
+    ON CONFLICT DO NOTHING RETURNING business_key, id
+)
+SELECT true AS is_entry, business_key AS name, id FROM fresh
+UNION ALL SELECT false, code, id FROM account WHERE code = ANY(%s)
 """
-_BALANCES = """
+_ACCOUNTS = """
+INSERT INTO account (code, kind, household_id)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[]) ON CONFLICT DO NOTHING
+"""
+# Balances are taken in the order of the arrays, so always by rising account id.
+_POSTINGS = """
+WITH placed AS (
+    INSERT INTO posting (entry_id, account_id, amount_fen)
+    SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[])
+)
 INSERT INTO balance (account_id, balance_fen) SELECT * FROM unnest(%s::bigint[], %s::bigint[])
 ON CONFLICT (account_id) DO UPDATE SET balance_fen = balance.balance_fen + excluded.balance_fen
 """
 
 
-def _insert_postings(lines: dict[int, list[Line]]) -> None:
+def _insert_entries(
+    drafts: Sequence[Draft], lines: Mapping[str, list[Line]]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Ids of the entries that were not there yet, by key, and of the accounts, by code."""
+    accounts = {account for some in lines.values() for account, _ in some}
+    db.session.flush()  # what the caller made before, as the entries refer to it
+    columns = [
+        (
+            draft.business_key,
+            draft.kind,
+            draft.at,
+            business_day(draft.at),
+            draft.memo,
+            json.dumps(draft.detail, ensure_ascii=False),
+            draft.reverses_id,
+        )
+        for draft in drafts
+    ]
+    arrays = [list(column) for column in zip(*columns, strict=True)]
+    codes = [account.code for account in accounts]
+    rows = db.session.connection().exec_driver_sql(_ENTRIES, (*arrays, codes)).all()
+    fresh = {row.name: row.id for row in rows if row.is_entry}
+    found = {row.name: row.id for row in rows if not row.is_entry}
+    return fresh, found | _opened({a for a in accounts if a.code not in found})
+
+
+def _opened(accounts: set[AccountRef]) -> dict[str, int]:
+    """{code: id} of accounts nothing was posted to before, opened now or by a rival just now."""
+    if not accounts:
+        return {}
+    new = sorted(accounts)
+    connection = db.session.connection()
+    rows = [(account.code, account.kind, account.household_id) for account in new]
+    connection.exec_driver_sql(_ACCOUNTS, tuple(list(column) for column in zip(*rows, strict=True)))
+    found = connection.exec_driver_sql(
+        "SELECT code, id FROM account WHERE code = ANY(%s)", ([account.code for account in new],)
+    )
+    return {row.code: row.id for row in found}
+
+
+def _insert_postings(lines: Mapping[int, list[Line]], accounts: Mapping[str, int]) -> None:
     """Write postings and move the balances, by {entry id: merged lines}."""
-    ids = _account_ids({account for some in lines.values() for account, _ in some})
     rows = [
-        (entry_id, ids[account.code], amount_fen)
+        (entry_id, accounts[account.code], amount_fen)
         for entry_id, some in lines.items()
         for account, amount_fen in some
     ]
     moves: dict[int, int] = {}
     for _, account_id, amount_fen in rows:
         moves[account_id] = moves.get(account_id, 0) + amount_fen
-    connection = db.session.connection()
-    connection.exec_driver_sql(_POSTINGS, tuple(list(column) for column in zip(*rows, strict=True)))
-    # Rows are taken in the order of the arrays, so always by rising account id.
     order = sorted(moves)
-    connection.exec_driver_sql(_BALANCES, (order, [moves[account_id] for account_id in order]))
+    arrays = [list(column) for column in zip(*rows, strict=True)]
+    amounts = [moves[account_id] for account_id in order]
+    db.session.connection().exec_driver_sql(_POSTINGS, (*arrays, order, amounts))
 
 
-def _account_ids(accounts: set[AccountRef]) -> dict[str, int]:
-    """{code: id}, opening accounts that are new."""
-    found = _find_accounts(accounts)
-    new = sorted(account for account in accounts if account.code not in found)
-    if new:
-        rows = [{"code": a.code, "kind": a.kind, "household_id": a.household_id} for a in new]
-        db.session.execute(insert(Account).values(rows).on_conflict_do_nothing())
-        found |= _find_accounts(set(new))
-    return found
-
-
-def _find_accounts(accounts: set[AccountRef]) -> dict[str, int]:
-    codes = [account.code for account in accounts]
-    rows = db.session.connection().exec_driver_sql(
-        "SELECT code, id FROM account WHERE code = ANY(%s)", (codes,)
-    )
-    return {row.code: row.id for row in rows}
-
-
-def _existing(lines: dict[str, list[Line]]) -> dict[str, Entry]:
-    """Entries posted earlier under these keys; Problem entry_conflict where they differ."""
+def _existing(lines: Mapping[str, list[Line]]) -> dict[str, int]:
+    """Ids of the entries posted earlier, by key; Problem entry_conflict where they differ."""
     if not lines:
         return {}
     entries = db.session.scalars(sa.select(Entry).where(Entry.business_key.in_(lines))).all()
@@ -187,7 +205,7 @@ def _existing(lines: dict[str, list[Line]]) -> dict[str, Entry]:
             raise Problem(
                 "entry_conflict", f"业务号 {entry.business_key} 已有不同的记账内容，未入账。"
             )
-    return {entry.business_key: entry for entry in entries}
+    return {entry.business_key: entry.id for entry in entries}
 
 
 def _posted(entry_ids: Sequence[int]) -> dict[int, dict[str, int]]:
