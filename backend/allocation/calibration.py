@@ -28,7 +28,7 @@ from backend.allocation.inputs import Floats, Id, Refused
 from backend.allocation.models import Calibration
 from backend.archive.models import Building, Household, HouseholdThermal, Meter
 from backend.base.clock import business_day
-from backend.base.db import db
+from backend.base.db import changed, db
 from backend.base.errors import Problem
 from backend.metering import outdoor, series
 from backend.metering.models import DailyUsage
@@ -319,13 +319,13 @@ def _decide(row: Calibration, state: str, actor: Principal, now: datetime) -> No
     values: dict[str, Any] = {"state": state, "decided_at": now}
     if actor.id != row.asked_by:
         values["approved_by"] = actor.id
-    done = db.session.execute(
+    done = changed(
         sa.update(Calibration)
         .where(Calibration.id == row.id, Calibration.state == "proposed")
         .values(values)
         .execution_options(synchronize_session="fetch")
     )
-    if done.rowcount != 1:  # type: ignore[attr-defined]
+    if done != 1:
         raise Problem("calibration_decided")
 
 

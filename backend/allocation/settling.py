@@ -14,7 +14,7 @@ from backend.allocation.models import AllocationRun, Settlement, SettlementItem
 from backend.archive.models import Region
 from backend.base import tasks
 from backend.base.clock import business_day
-from backend.base.db import db
+from backend.base.db import changed, db
 from backend.base.errors import Problem
 from backend.metering.models import ClosedDay
 from backend.people.service import Principal, audit
@@ -88,11 +88,19 @@ def _defer(settlement_id: int, buildings: Sequence[int]) -> None:
 
 
 def settle(settlement_id: int, building_id: int, now: datetime) -> SettlementItem:
-    """Settle one building; one that is no longer waiting is left as it is.
+    """Settle one building; one that is no longer waiting is left as it is.  Commits.
 
     The run and the item's state are one transaction: a process killed in between has done
     nothing, and the task that comes again does it all.
     """
+    item = _settled(settlement_id, building_id, now)
+    db.session.commit()
+    _end(settlement_id, now)
+    db.session.commit()
+    return item
+
+
+def _settled(settlement_id: int, building_id: int, now: datetime) -> SettlementItem:
     item = _item(settlement_id, building_id)
     parent = db.session.get_one(Settlement, settlement_id)
     if item.state != "waiting" or parent.state != "running":
@@ -105,7 +113,6 @@ def settle(settlement_id: int, building_id: int, now: datetime) -> SettlementIte
         item.state, item.code, item.detail = "refused", problem.code, problem.detail
     item.ended_at = now
     db.session.flush()
-    _end(settlement_id, now)
     return item
 
 
@@ -157,14 +164,20 @@ def refuse_open_days(building_id: int, period_from: date, period_to: date) -> No
 
 
 def _end(settlement_id: int, now: datetime) -> None:
-    """Whoever settles the last building ends it; the row's lock lets them count one by one."""
-    parent = _locked(settlement_id)
+    """End a settlement none of whose buildings waits any longer.
+
+    In a transaction of its own after the building's: of two that settle the last buildings at
+    once neither waits for the other, and one of them sees both.  (A lock on the settlement taken
+    after the item was written deadlocks: the item's foreign key already shares it.)
+    """
     waiting = sa.exists().where(
         SettlementItem.settlement_id == settlement_id, SettlementItem.state == "waiting"
     )
-    if parent.state == "running" and not db.session.scalar(sa.select(waiting)):
-        parent.state, parent.ended_at = "done", now
-        db.session.flush()
+    changed(
+        sa.update(Settlement)
+        .where(Settlement.id == settlement_id, Settlement.state == "running", ~waiting)
+        .values(state="done", ended_at=now)
+    )
 
 
 def _locked(settlement_id: int) -> Settlement:

@@ -100,4 +100,3 @@ def close_day(building_id: int, day: str) -> None:
 def settle(settlement_id: int, building_id: int) -> None:
     """Task: one building of a settlement."""
     settling.settle(settlement_id, building_id, current_app.extensions["nuan_clock"].now())
-    db.session.commit()

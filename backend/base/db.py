@@ -59,6 +59,13 @@ def ref(target: str, *, index: bool = True, nullable: bool = False, primary: boo
     )
 
 
+def changed(statement: Any) -> int:
+    """How many rows a statement has written: what a conditional update is asked."""
+    kept = {"preserve_rowcount": True}  # an INSERT ... SELECT forgets it otherwise
+    done = db.session.execute(statement, execution_options=kept)
+    return int(done.rowcount)  # type: ignore[attr-defined]
+
+
 def engine_options(pool_size: int) -> dict[str, Any]:
     """SQLAlchemy engine options: UTC sessions, a checked pool, no endless waits."""
     return {

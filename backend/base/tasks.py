@@ -47,7 +47,11 @@ def task(name: str, *, attempts: int = 8, wait_s: int = 5) -> Callable[[Any], An
         @wraps(function)
         def run(**kwargs: Any) -> None:
             with _flask[0].app_context():
-                function(**kwargs)
+                try:
+                    function(**kwargs)
+                except Exception:
+                    log.warning("task failed", exc_info=True, extra={"task": name})
+                    raise
 
         retry = RetryStrategy(max_attempts=attempts, exponential_wait=wait_s)
         return queue.task(name=name, retry=retry)(run)

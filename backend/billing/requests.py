@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from backend.archive.models import Household, Region
-from backend.base.db import db
+from backend.base.db import changed, db
 from backend.base.errors import Problem
 from backend.billing import topics
 from backend.billing.models import Bill, BillingRequest
@@ -172,13 +172,13 @@ def decided(limit: int = 50) -> Sequence[BillingRequest]:
 def _decide(
     request: BillingRequest, state: str, actor: Principal, now: datetime, note: str
 ) -> None:
-    done = db.session.execute(
+    done = changed(
         sa.update(BillingRequest)
         .where(BillingRequest.id == request.id, BillingRequest.state == "open")
         .values(state=state, decided_by=actor.id, decided_at=now, note=note)
         .execution_options(synchronize_session="fetch")
     )
-    if done.rowcount != 1:  # type: ignore[attr-defined]
+    if done != 1:
         raise Problem("request_decided")
 
 

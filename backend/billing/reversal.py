@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from backend.base.clock import business_day
-from backend.base.db import db
+from backend.base.db import changed, db
 from backend.base.errors import Problem
 from backend.billing import service, usage, wallet
 from backend.billing.lines import adjusted
@@ -68,13 +68,13 @@ def _take_back(bill: Bill, reason: str, now: datetime) -> Bill:
 
 def _take(bill: Bill) -> bool:
     """The bill stands no longer; False where somebody else has taken it back."""
-    done = db.session.execute(
+    done = changed(
         sa.update(Bill)
         .where(Bill.id == bill.id, Bill.state.in_(("issued", "paid")))
         .values(state="reversed")
         .execution_options(synchronize_session="fetch")
     )
-    return bool(done.rowcount == 1)  # type: ignore[attr-defined]
+    return done == 1
 
 
 def _negative(bill: Bill, reason: str, now: datetime) -> Bill:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from backend.allocation import service as allocation
 from backend.archive.models import Household
 from backend.base.clock import business_day
-from backend.base.db import db
+from backend.base.db import changed, db
 from backend.base.errors import Problem
 from backend.billing import pricing, tariffs, topics, usage
 from backend.billing.lines import Line, explain_zh, total_fen
@@ -243,7 +243,7 @@ def unbilled(
 def apply_payment(bill_id: int, amount_fen: int, at: datetime) -> bool:
     """Count a payment towards a bill; False where it is no longer owed (the caller refunds)."""
     paid = Bill.paid_fen + amount_fen
-    done = db.session.execute(
+    done = changed(
         sa.update(Bill)
         .where(Bill.id == bill_id, Bill.state == "issued", paid <= Bill.amount_fen)
         .values(
@@ -253,7 +253,7 @@ def apply_payment(bill_id: int, amount_fen: int, at: datetime) -> bool:
         )
         .execution_options(synchronize_session="fetch")
     )
-    if done.rowcount != 1:  # type: ignore[attr-defined]
+    if done != 1:
         return False
     _count(bill_id, amount_fen, at)
     return True
@@ -261,13 +261,13 @@ def apply_payment(bill_id: int, amount_fen: int, at: datetime) -> bool:
 
 def take_back_payment(bill_id: int, amount_fen: int, at: datetime) -> bool:
     """Count a payment no longer, the day it was made; False where the bill stands no longer."""
-    done = db.session.execute(
+    done = changed(
         sa.update(Bill)
         .where(Bill.id == bill_id, Bill.state.in_(("issued", "paid")), Bill.paid_fen >= amount_fen)
         .values(paid_fen=Bill.paid_fen - amount_fen, state="issued", paid_at=None)
         .execution_options(synchronize_session="fetch")
     )
-    if done.rowcount != 1:  # type: ignore[attr-defined]
+    if done != 1:
         return False
     _count(bill_id, -amount_fen, at)
     return True

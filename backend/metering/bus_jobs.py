@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from backend.archive.models import Bus
-from backend.base.db import db
+from backend.base.db import changed, db
 from backend.base.errors import Problem
 from backend.metering import concentrator_jobs
 from backend.metering.models import BusJob
@@ -157,7 +157,7 @@ def progress(
     values: dict[str, Any] = {"done": done, "total": total, "note": note[:MAX_NOTE]}
     if result is not None:
         values["result"] = _bounded(result)
-    return _changed(_held(job).values(due_at=now + LEASE, **values))
+    return bool(changed(_held(job).values(due_at=now + LEASE, **values)))
 
 
 def settle(job: Job, result: Mapping[str, Any] | None, error: str | None, now: datetime) -> bool:
@@ -170,7 +170,7 @@ def settle(job: Job, result: Mapping[str, Any] | None, error: str | None, now: d
         values["result"] = _bounded(result)
     if not error:
         values["done"] = BusJob.total
-    if not _changed(_held(job).values(ended_at=now, lease=None, note="", **values)):
+    if not changed(_held(job).values(ended_at=now, lease=None, note="", **values)):
         return False
     audit(f"bus_job.{values['state']}", "bus_job", job.job_id, None, now=now, why=error)
     return True
@@ -179,7 +179,7 @@ def settle(job: Job, result: Mapping[str, Any] | None, error: str | None, now: d
 def give_back(job: Job, now: datetime) -> bool:
     """A job that was interrupted by its collector's end may be taken at once, and begins again."""
     again = {"due_at": now, "lease": None, "attempts": BusJob.attempts - 1}
-    return _changed(_held(job).values(**again))
+    return bool(changed(_held(job).values(**again)))
 
 
 def _bounded(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,10 +193,6 @@ def _held(job: Job) -> sa.Update:
     return sa.update(BusJob).where(*held)
 
 
-def _changed(statement: sa.Update) -> bool:
-    return bool(db.session.execute(statement).rowcount)  # type: ignore[attr-defined]
-
-
 def cancel(job_id: int, actor: Principal, now: datetime) -> BusJob:
     """Stop a job; what it has found stays, and what is on the wire this moment ends by itself.
 
@@ -204,7 +200,7 @@ def cancel(job_id: int, actor: Principal, now: datetime) -> BusJob:
     """
     job_of(job_id)
     stopped = sa.update(BusJob).where(BusJob.id == job_id, BusJob.state.in_(OPEN_STATES))
-    if not _changed(stopped.values(state="cancelled", ended_at=now, lease=None, note="")):
+    if not changed(stopped.values(state="cancelled", ended_at=now, lease=None, note="")):
         raise Problem("job_ended")
     audit("bus_job.cancelled", "bus_job", job_id, actor, now=now)
     return job_of(job_id)
@@ -234,4 +230,4 @@ def _end(
 def forget(now: datetime) -> int:
     """Delete jobs that ended KEEP_FOR ago; their audit events stay.  How many."""
     old = sa.delete(BusJob).where(BusJob.ended_at < now - KEEP_FOR)
-    return int(db.session.execute(old).rowcount)  # type: ignore[attr-defined]
+    return changed(old)

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from backend.archive.models import Bus, Meter
-from backend.base.db import db
+from backend.base.db import changed, db
 from backend.base.errors import Problem
 from backend.metering.models import MeterCommand
 from backend.people.service import Principal, audit
@@ -257,8 +257,7 @@ def _move(
     update = sa.update(MeterCommand).where(
         MeterCommand.id == command_id, MeterCommand.state.in_(states), *when
     )
-    done = db.session.execute(update.values(state=to, **changes))
-    return bool(done.rowcount)  # type: ignore[attr-defined]
+    return bool(changed(update.values(state=to, **changes)))
 
 
 def _held(order: Order, states: Sequence[str]) -> sa.Update:
@@ -277,8 +276,7 @@ def _step(
     *when: sa.ColumnElement[bool],
     **changes: Any,
 ) -> bool:
-    done = db.session.execute(_held(order, states).where(*when).values(state=to, **changes))
-    return bool(done.rowcount)  # type: ignore[attr-defined]
+    return bool(changed(_held(order, states).where(*when).values(state=to, **changes)))
 
 
 def _audit(command_id: int, step: str, actor: Principal | None, now: datetime, **more: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from backend.base.clock import business_day
-from backend.base.db import db
+from backend.base.db import changed, db
 from backend.metering.models import RefusedCount, RefusedFrame
 
 MAX_A_DAY: Final = 1000  # samples kept
@@ -90,5 +90,4 @@ def forget(now: datetime) -> int:
     """Delete samples KEEP_FOR old, and counts COUNTS_KEPT_FOR old; how many samples."""
     old_counts = RefusedCount.day < business_day(now - COUNTS_KEPT_FOR)
     db.session.execute(sa.delete(RefusedCount).where(old_counts))
-    old = db.session.execute(sa.delete(RefusedFrame).where(RefusedFrame.at < now - KEEP_FOR))
-    return int(old.rowcount)  # type: ignore[attr-defined]
+    return changed(sa.delete(RefusedFrame).where(RefusedFrame.at < now - KEEP_FOR))

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from backend.archive.models import Building, Household, Meter, Region
 from backend.archive.service import place
-from backend.base.db import db
+from backend.base.db import changed, db
 from backend.base.errors import Problem
 from backend.metering import freezes
 from backend.metering.freezes import CURRENT, NO_FREEZE
@@ -149,13 +149,6 @@ def fill(run: ReadingRun, which: sa.ColumnElement[bool], now: datetime) -> int:
         sa.literal(run.id, sa.BigInteger), Meter.id, Meter.bus_id, rank, sa.literal(now)
     ).where(which, Meter.removed_on.is_(None))
     return changed(pg.insert(ReadingRunItem).from_select(names, rows).on_conflict_do_nothing())
-
-
-def changed(statement: Any) -> int:
-    """How many rows a statement has written."""
-    kept = {"preserve_rowcount": True}  # an INSERT ... SELECT forgets it otherwise
-    done = db.session.execute(statement, execution_options=kept)
-    return int(done.rowcount)  # type: ignore[attr-defined]
 
 
 def cancel(run_id: int, actor: Principal, now: datetime) -> ReadingRun:

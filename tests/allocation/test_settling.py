@@ -44,9 +44,7 @@ def begin(operator, region_id=None):
 
 
 def settle(settlement, building):
-    item = settling.settle(settlement.id, building.id, NOON)
-    db.session.commit()
-    return item
+    return settling.settle(settlement.id, building.id, NOON)
 
 
 def refused(work):

@@ -129,7 +129,6 @@ def settled() -> tuple[float, dict[int, int]]:
     began = time.perf_counter()
     for building_id in buildings:
         settling.settle(settlement.id, building_id, NOW)
-        db.session.commit()
     took = time.perf_counter() - began
     if settling.progress(settlement.id).done != BUILDINGS:
         sys.exit(f"refused: {settling.refusals(settlement.id)[:1]}")

@@ -32,7 +32,6 @@ def test_what_could_not_be_settled_is_said_and_can_be_tried_again(app, sign_in):
     house, _ = stored.house("area")
     settlement = begin()
     settling.settle(settlement.id, house.id, NOON)
-    db.session.commit()
     page = sign_in("manager").get(f"/console/settlements/{settlement.id}").text
     assert "还没有日结" in page
     assert "重试未结算的楼栋" in page
@@ -50,7 +49,6 @@ def test_when_it_ends_under_watch_the_button_changes(app, sign_in):
     house, _ = stored.house("area")
     settlement = begin()
     settling.settle(settlement.id, house.id, NOON)
-    db.session.commit()
     live = sign_in("operator").get(
         f"/console/settlements/{settlement.id}/live", headers={"HX-Request": "true"}
     )
