@@ -19,6 +19,13 @@ WITH RECURSIVE chain(id, parent_id, far) AS (
      WHERE c.far < 20)
 SELECT id FROM chain ORDER BY far
 """
+_ABOVE = """
+WITH RECURSIVE above(id, parent_id, far) AS (
+    SELECT id, parent_id, 0 FROM region WHERE id = :region
+    UNION ALL SELECT r.id, r.parent_id, a.far + 1 FROM region r JOIN above a ON r.id = a.parent_id
+     WHERE a.far < 20)
+SELECT id FROM above ORDER BY far
+"""
 _BELOW = """
 WITH RECURSIVE below(id, far) AS (
     SELECT CAST(:region AS bigint), 0
@@ -51,6 +58,13 @@ Chain = Sequence[int | None]
 def chain_of(building_id: int) -> Chain:
     """The building's regions from the nearest up, then None for the whole company."""
     return [*db.session.scalars(sa.text(_CHAIN), {"building": building_id}), None]
+
+
+def chain_from(region_id: int | None) -> Chain:
+    """A region and those above it, then None; of None: the whole company alone."""
+    if region_id is None:
+        return [None]
+    return [*db.session.scalars(sa.text(_ABOVE), {"region": region_id}), None]
 
 
 def below(region_id: int) -> list[int]:

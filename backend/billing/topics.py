@@ -207,6 +207,12 @@ def rules_of(topic: str, utility: str | None = None) -> Sequence[RegionRule]:
     return db.session.scalars(query.order_by(*order)).all()
 
 
+def of_utility(utility: str) -> Sequence[RegionRule]:
+    """Every version of every topic's rules of a utility, the earliest first."""
+    query = sa.select(RegionRule).where(RegionRule.utility == utility)
+    return db.session.scalars(query.order_by(RegionRule.effective_from, RegionRule.id)).all()
+
+
 def resolve(
     chain: regions.Chain, rules: Sequence[RegionRule], topic: str, day: date
 ) -> dict[str, Any]:

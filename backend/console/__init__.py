@@ -31,6 +31,7 @@ from backend.console import (
     finance,
     imports,
     reading,
+    rules,
     runs,
     sessions,
     settlements,
@@ -46,27 +47,52 @@ POLICY = (
 )
 SESSION_HOURS = 12  # a working day; after that staff sign in again
 
-# endpoint, title, roles that see it; in the order of the bar, and each role's first is its home
-NAVIGATION = (
-    ("console.finance_day", "日结", frozenset({"finance", "manager"})),
-    ("console.counter", "柜台收款", frozenset({"finance"})),
-    ("console.shifts", "班次", frozenset({"finance", "manager"})),
-    ("console.tariffs", "价格方案", frozenset({"finance", "manager"})),
-    ("console.requests", "待核准", frozenset({"finance", "manager"})),
-    ("console.reading_success", "抄表成功率", frozenset({"operator", "manager"})),
-    ("console.runs", "抄表任务", frozenset({"operator", "manager"})),
-    ("console.anomalies", "异常读数", frozenset({"operator", "manager"})),
-    ("console.buses", "采集总线", frozenset({"operator", "manager"})),
-    ("console.bus_jobs", "总线任务", frozenset({"operator", "manager"})),
-    ("console.refused", "拒收报文", frozenset({"operator", "manager"})),
-    ("console.import_readings", "导入读数", frozenset({"operator"})),
-    ("console.settlements", "结算", frozenset({"finance", "operator", "manager"})),
-    ("console.calibrations", "参数辨识", frozenset({"operator", "manager"})),
-    ("console.cold", "室温报修", frozenset({"finance", "operator", "manager"})),
+EVERYBODY = frozenset({"finance", "operator", "manager"})
+MONEY, DISPATCH = frozenset({"finance", "manager"}), frozenset({"operator", "manager"})
+
+# A subject of the bar and its pages: endpoint, title, roles that see it.  Each role's first page
+# is its home.
+NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, frozenset[str]], ...]], ...] = (
+    (
+        "收款对账",
+        (
+            ("console.finance_day", "日结", MONEY),
+            ("console.counter", "柜台收款", frozenset({"finance"})),
+            ("console.shifts", "班次", MONEY),
+        ),
+    ),
+    (
+        "计费",
+        (
+            ("console.requests", "待核准", MONEY),
+            ("console.tariffs", "价格方案", MONEY),
+            ("console.rules", "计费规则", MONEY),
+        ),
+    ),
+    (
+        "抄表",
+        (
+            ("console.reading_success", "抄表成功率", DISPATCH),
+            ("console.runs", "抄表任务", DISPATCH),
+            ("console.anomalies", "异常读数", DISPATCH),
+            ("console.buses", "采集总线", DISPATCH),
+            ("console.bus_jobs", "总线任务", DISPATCH),
+            ("console.refused", "拒收报文", DISPATCH),
+            ("console.import_readings", "导入读数", frozenset({"operator"})),
+        ),
+    ),
+    (
+        "热分摊",
+        (
+            ("console.settlements", "结算", EVERYBODY),
+            ("console.calibrations", "参数辨识", DISPATCH),
+        ),
+    ),
+    ("室温", (("console.cold", "室温报修", EVERYBODY),)),
 )
 
 PAGES = (
-    *(sessions, finance, counter, billing, cold, settlements, calibrations),
+    *(sessions, finance, counter, billing, rules, cold, settlements, calibrations),
     *(reading, runs, supplies, anomalies, imports, buses, bus_jobs),
 )
 
@@ -149,10 +175,18 @@ def _blueprint() -> Blueprint:
 @access.allow("signed_in")
 def _home() -> AnyResponse:
     """The first page this member of staff has; a reader has none here."""
-    for endpoint, _title, roles in NAVIGATION:
-        if sessions.roles() & roles:
-            return redirect(url_for(endpoint))
+    for endpoint, _title in _pages(sessions.roles()):
+        return redirect(url_for(endpoint))
     raise Problem("forbidden", "管理台没有为您的岗位准备的页面；抄表请使用手机端。")
+
+
+def _pages(held: frozenset[str]) -> list[tuple[str, str]]:
+    return [
+        (endpoint, title)
+        for _, pages in NAVIGATION
+        for endpoint, title, roles in pages
+        if held & roles
+    ]
 
 
 @access.allow("signed_in")
@@ -161,14 +195,30 @@ def _nowhere(rest: str) -> AnyResponse:
 
 
 def _context() -> dict[str, Any]:
-    """What every template may use: the navigation of this person's roles."""
+    """What every template may use: this person's subjects, and the pages of this one."""
     held = sessions.roles()
-    links = [
-        {"url": url_for(e), "title": title, "here": request.endpoint == e}
-        for e, title, roles in NAVIGATION
-        if held & roles
+    subjects = [
+        (title, [_link(endpoint, name) for endpoint, name, roles in pages if held & roles])
+        for title, pages in NAVIGATION
     ]
-    return {"navigation": links, "staff": sessions.current()}
+    links = [link for _, pages in subjects for link in pages]
+    here = max(
+        (link for link in links if _below(request.path, link["url"])),
+        key=lambda link: len(link["url"]),
+        default=None,
+    )
+    if here is not None:
+        here["here"] = True
+    return {"navigation": [s for s in subjects if s[1]], "staff": sessions.current()}
+
+
+def _link(endpoint: str, title: str) -> dict[str, Any]:
+    return {"url": url_for(endpoint), "title": title, "here": False}
+
+
+def _below(path: str, url: str) -> bool:
+    """A page, or one of those that belong to it (a tariff to the tariffs)."""
+    return path == url or path.startswith(f"{url}/")
 
 
 def _headers(response: Response) -> Response:

@@ -16,6 +16,7 @@ from backend.base.db import db
 from backend.base.errors import Problem
 from backend.billing import preview, requests, tariff_params, tariffs
 from backend.billing.models import Tariff
+from backend.console import rule_forms
 from backend.console.days import parse_day
 from backend.console.sessions import attempt, current, now, roles
 from backend.people import access
@@ -251,6 +252,7 @@ def request_list() -> str:
         people=_names(people - {None}),
         me=staff.id if staff else None,
         held=roles(),
+        rule_words=rule_forms.request_words,
     )
 
 

@@ -14,6 +14,7 @@ from backend.archive.models import Building
 from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
+from backend.console import asked
 from backend.console.days import LATEST, parse_day
 from backend.console.runs import ID, MAX_CHOICES
 from backend.console.sessions import attempt, current, now, roles
@@ -63,12 +64,10 @@ def calibration_list() -> str:
 @access.allow("operator")
 def calibration_start() -> Response:
     """Identify; then the report's page."""
-    building = request.form.get("building", "")
-    if not (building.isascii() and building.isdigit() and len(building) <= 18):
-        raise Problem("not_found")
+    building_id = asked.needed(request.form.get("building", ""))
     try:
         begin, end = (parse_day(request.form.get(name, ""), LATEST) for name in ("from", "to"))
-        row = calibration.propose(int(building), begin, end, access.principal(), now())
+        row = calibration.propose(building_id, begin, end, access.principal(), now())
         db.session.commit()
     except Problem as problem:
         db.session.rollback()

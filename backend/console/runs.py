@@ -14,7 +14,7 @@ from backend.archive.models import Building, Meter, Region
 from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.console import queries, supplies
+from backend.console import asked, queries, supplies
 from backend.console.sessions import attempt, current, now, roles
 from backend.metering import commands, freezes, plans, runs
 from backend.metering.models import MeterState
@@ -105,14 +105,13 @@ def run_start() -> Response:
     `freeze`: "" for the current values, a day for that day's freeze, a month (2026-11) for its.
     """
     scope, _, number = request.form.get("what", "").partition(":")
-    if scope not in ("region", "building", "meter") or not (number.isascii() and number.isdigit()):
+    if scope not in ("region", "building", "meter"):
         raise Problem("not_found")
-    if len(number) > 18:
-        raise Problem("not_found")
+    place_id = asked.needed(number)
     what, frozen_on = _what(request.form)
     try:
         run = runs.start(
-            scope, [int(number)], access.principal(), now(), what=what, frozen_on=frozen_on
+            scope, [place_id], access.principal(), now(), what=what, frozen_on=frozen_on
         )
     except Problem as problem:
         if problem.code == "not_found":

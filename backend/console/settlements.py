@@ -13,6 +13,7 @@ from backend.archive.rules import heating_season, month_day
 from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
+from backend.console import asked
 from backend.console.days import LATEST, parse_day
 from backend.console.runs import EVERY_S, ID, MAX_CHOICES
 from backend.console.sessions import attempt, now, roles
@@ -67,12 +68,10 @@ def _words() -> dict[str, Any]:
 @access.allow("operator", "manager")
 def settlement_start() -> Response:
     """Begin to settle a region, or everything; then its page."""
-    region = request.form.get("region", "")
-    if region and not (region.isascii() and region.isdigit() and len(region) <= 18):
-        raise Problem("not_found")
+    region_id = asked.number(request.form.get("region", ""))
     try:
         begin, end = (parse_day(request.form.get(name, ""), LATEST) for name in ("from", "to"))
-        row = settling.start(int(region) if region else None, begin, end, access.principal(), now())
+        row = settling.start(region_id, begin, end, access.principal(), now())
         db.session.commit()
     except Problem as problem:
         db.session.rollback()

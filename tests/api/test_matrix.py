@@ -200,6 +200,9 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", f"/console/tariffs/{I}tariff_id>/approve"): (*(SIGN_IN,) * 3, *(403,) * 3, STOPPED),
     ("POST", f"/console/tariffs/{I}tariff_id>/drop"): MONEY_FORM,
     ("GET", "/console/requests"): MONEY_PAGE,
+    ("GET", "/console/rules"): MONEY_PAGE,
+    ("GET", "/console/rules/<topic>/new"): MONEY_PAGE,
+    ("POST", "/console/rules/<topic>"): MONEY_FORM,
     ("GET", "/console/cold"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 200, 200, 200),
     ("POST", f"/console/cold/{I}report_id>/measure"): OPERATOR_FORM,
     ("POST", f"/console/cold/{I}report_id>/decide"): MONEY_FORM,
@@ -319,6 +322,7 @@ def town(merchant):
         "bill_id": bill.id,
         "out_trade_no": ordered.json["order"]["out_trade_no"],
         "day": "2026-11-19",
+        "topic": "late_fee",
         **dict.fromkeys(("name", "filename", "rest"), "nothing-of-that-name"),
     }
     return SimpleNamespace(app=merchant, people=people, names=names, bill=bill, meter=meter)

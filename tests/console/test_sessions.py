@@ -118,10 +118,10 @@ def test_a_fragment_asked_for_after_the_session_ended_reloads_the_page(client: A
 @pytest.mark.parametrize(
     ("roles", "home", "links"),
     [
-        (("finance",), "/console/finance", ["日结"]),
-        (("operator",), "/console/reading", ["抄表成功率"]),
-        (("manager",), "/console/finance", ["日结", "抄表成功率"]),
-        (("operator", "finance"), "/console/finance", ["日结", "抄表成功率"]),
+        (("finance",), "/console/finance", ["收款对账"]),
+        (("operator",), "/console/reading", ["抄表"]),
+        (("manager",), "/console/finance", ["收款对账", "抄表"]),
+        (("operator", "finance"), "/console/finance", ["收款对账", "抄表"]),
     ],
 )
 def test_everybody_finds_the_pages_of_his_roles_and_no_others(
@@ -131,7 +131,7 @@ def test_everybody_finds_the_pages_of_his_roles_and_no_others(
     assert client.get("/console/").location == home
     page = client.get(home).text
     bar = page[page.index("<nav") : page.index("</nav>")]
-    assert [title for title in ("日结", "抄表成功率") if title in bar] == links
+    assert [title for title in ("收款对账", "抄表") if title in bar] == links
 
 
 def test_a_reader_is_told_where_to_go_instead(sign_in: Callable[..., Any]) -> None:

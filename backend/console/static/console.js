@@ -53,3 +53,24 @@ document.addEventListener("input", (event) => {
   const fen = pieces.reduce((sum, one) => sum + Number(one.dataset.fen) * (Number(one.value) || 0), 0);
   drawer.querySelector("[data-counted]").value = yuan(fen);
 });
+
+// Rows of a form: one more, empty, under the next number.
+document.addEventListener("click", (event) => {
+  if (!event.target.matches("[data-more]")) return;
+  const rows = event.target.closest("[data-rows]");
+  const last = [...rows.querySelectorAll(".field-row")].at(-1);
+  const row = last.cloneNode(true);
+  const name = rows.dataset.rows;
+  const index = rows.querySelectorAll(".field-row").length;
+  const renamed = (text) => text.replace(new RegExp(`^${name}\\.\\d+\\.`), `${name}.${index}.`);
+  for (const said of row.querySelectorAll(".field-bad")) said.remove();
+  for (const label of row.querySelectorAll("label")) label.htmlFor = renamed(label.htmlFor);
+  for (const input of row.querySelectorAll("input, select")) {
+    input.id = renamed(input.id);
+    input.name = renamed(input.name);
+    input.value = "";
+    input.classList.remove("input-bad");
+  }
+  last.after(row);
+  row.querySelector("input, select").focus();
+});
