@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 
 from backend.allocation.fitting import PRIOR_SD, Fit, Flags, Powers, SomeDays, fit_all
 from backend.allocation.inputs import Floats, Id, Refused
+from backend.allocation.mean_room import LEAST_AREA, MOST_OFF_K, balanced, guessed, known_area
 
 MIN_DAYS, MAX_DAYS = 14, 90
+LEAST_DAYS = MIN_DAYS // 2
+# How often the days with a silent room are put into balance with the fit, and the fit made again.
+BALANCINGS = 3
 LEAST_EXCESS_K = 2.0
 # sd of ln(tp - tn): with less the load has not varied, and gamma and B cannot be told apart.
 LEAST_SPREAD = 0.15
@@ -70,7 +74,7 @@ WHY = {
     "b_uncertain": "B is only known to {value:.2f}, at most {limit}",
     "unexplained": "the model leaves {value:.0%} unexplained, at most {limit:.0%}",
     "no_room": "no room temperature in the whole window",
-    "no_whole_day": "no day has the building's heat and every room temperature",
+    "no_whole_day": "no day has the building's heat and three quarters of the room temperatures",
 }
 
 
@@ -98,21 +102,24 @@ class Identification:
 def identify(window: CalibrationWindow, kappa_w_per_m2k: float | None = None) -> Identification:
     """B and gamma of every flat; `kappa_w_per_m2k` is found from the window where not given.
 
-    A day counts only where the building's heat and every flat's room temperature are known; a
-    flat's day only where its own temperatures are and tp - tn is 2 K or more.  Raises Refused for
-    arrays that do not fit, a window shorter than 14 or longer than 90 days, areas not above 0.
+    A day counts where the building's heat and the room temperatures of three quarters of its area
+    are known; a flat's day where its own temperatures are and tp - tn is 2 K or more.  Raises
+    Refused for arrays that do not fit, a window shorter than 14 or longer than 90 days, areas not
+    above 0.
     """
     _check(window, kappa_w_per_m2k)
-    whole = np.isfinite(window.q0_w) & (window.q0_w > 0) & np.isfinite(window.room_c).all(axis=0)
+    told = known_area(window.areas_m2, window.room_c) >= LEAST_AREA
+    whole = np.isfinite(window.q0_w) & (window.q0_w > 0) & told
     if not whole.any():
         return Identification(float("nan"), {}, _nothing_whole(window))
     window = _only(window, whole)
-    kappa = _kappa(window) if kappa_w_per_m2k is None else kappa_w_per_m2k
-    target = _target(window, kappa)
+    mean_c = guessed(window.areas_m2, window.room_c)
+    kappa = _kappa(window, mean_c) if kappa_w_per_m2k is None else kappa_w_per_m2k
+    target = _target(window, kappa, mean_c)
     usable = _usable(window, target)
     spreads, counts = _spreads(window, usable), usable.sum(axis=1)
-    refused = _refusals(window.ids, spreads, counts, len(whole))
-    fit = fit_all(window.powers, target, usable)
+    refused = _refusals(window, spreads, counts)
+    fit = _fit(window, kappa, target, usable)
     scale = _to_the_meter(window, fit, usable)
     fits = {
         key: _flat(fit, index, scale, int(counts[index]), float(spreads[index]))
@@ -122,6 +129,24 @@ def identify(window: CalibrationWindow, kappa_w_per_m2k: float | None = None) ->
     refused |= {key: why for key, one in fits.items() if (why := _unfit(one, window.powers))}
     good = {key: one for key, one in fits.items() if key not in refused}
     return Identification(kappa, good, refused)
+
+
+def _fit(window: CalibrationWindow, kappa: float, target: Floats, usable: Flags) -> Fit:
+    """Days with a silent room begin with the guessed mean and are put into balance by the fit.
+
+    Where enough days lack nobody, they make the first fit alone: without noise it is exact.
+    """
+    gaps = known_area(window.areas_m2, window.room_c) < 1
+    if not gaps.any():
+        return fit_all(window.powers, target, usable)
+    complete = usable & ~gaps
+    enough = complete.sum(axis=1) >= LEAST_DAYS
+    fit = fit_all(window.powers, target, np.where(enough.all(), complete, usable))
+    most = kappa * MOST_OFF_K * (1 - known_area(window.areas_m2, window.room_c))
+    for _ in range(BALANCINGS):
+        lacks = balanced(window.areas_m2, window.room_c, window.powers, target, usable, fit)
+        fit = fit_all(window.powers, target + np.clip(lacks, -most, most), usable)
+    return fit
 
 
 def _check(window: CalibrationWindow, kappa: float | None) -> None:
@@ -138,12 +163,14 @@ def _check(window: CalibrationWindow, kappa: float | None) -> None:
 
 
 def _nothing_whole(window: CalibrationWindow) -> dict[Id | None, Why]:
-    """No day has everything: name the flats whose sensor never spoke, else the building."""
-    silent = np.count_nonzero(np.isfinite(window.room_c), axis=1) == 0
-    named: dict[Id | None, Why] = {
-        key: Why("no_room") for key, mute in zip(window.ids, silent.tolist(), strict=True) if mute
-    }
-    return named or {None: Why("no_whole_day")}
+    """No day can be used: name the flats whose sensor never spoke, else the building."""
+    return _silent(window) or {None: Why("no_whole_day")}
+
+
+def _silent(window: CalibrationWindow) -> dict[Id | None, Why]:
+    heard = np.isfinite(window.room_c).any(axis=1)
+    mute = np.flatnonzero(~heard).tolist()
+    return {window.ids[index]: Why("no_room") for index in mute}
 
 
 def _only(window: CalibrationWindow, kept: Flags) -> CalibrationWindow:
@@ -159,16 +186,9 @@ def _only(window: CalibrationWindow, kept: Flags) -> CalibrationWindow:
     )
 
 
-def _mean_room(window: CalibrationWindow) -> Floats:
-    mean: Floats = window.areas_m2 @ window.room_c / window.areas_m2.sum()
-    return mean
-
-
-def _target(window: CalibrationWindow, kappa: float) -> Floats:
-    """y [flats x days] in W/m2."""
-    target: Floats = window.q0_w / window.areas_m2.sum() + kappa * (
-        window.room_c - _mean_room(window)
-    )
+def _target(window: CalibrationWindow, kappa: float, mean_c: Floats) -> Floats:
+    """y [flats x days] in W/m2; NaN where the room is not known."""
+    target: Floats = window.q0_w / window.areas_m2.sum() + kappa * (window.room_c - mean_c)
     return target
 
 
@@ -193,34 +213,37 @@ def _spreads(window: CalibrationWindow, usable: Flags) -> Floats:
 
 
 def _refusals(
-    ids: Sequence[Id], spreads: Floats, counts: NDArray[np.int_], days: int
+    window: CalibrationWindow, spreads: Floats, counts: NDArray[np.int_]
 ) -> dict[Id | None, Why]:
-    least = max(MIN_DAYS // 2, 1)
-    refused: dict[Id | None, Why] = {}
-    for index, key in enumerate(ids):
-        if counts[index] < least:
-            refused[key] = Why("few_days", float(counts[index]), least)
+    refused: dict[Id | None, Why] = _silent(window)
+    for index, key in enumerate(window.ids):
+        if key in refused:
+            continue
+        if counts[index] < LEAST_DAYS:
+            refused[key] = Why("few_days", float(counts[index]), LEAST_DAYS)
         elif spreads[index] < LEAST_SPREAD:
             refused[key] = Why("load_constant", float(spreads[index]), LEAST_SPREAD)
     return refused
 
 
-def _kappa(window: CalibrationWindow) -> float:
+def _kappa(window: CalibrationWindow, mean_c: Floats) -> float:
     """Slope of Q0/F on (mean tn - outdoor); without outdoor the kappa of least residual."""
     load = window.q0_w / window.areas_m2.sum()
     if window.outdoor_c is not None:
         known = np.isfinite(window.outdoor_c)
-        lift = _mean_room(window)[known] - window.outdoor_c[known]
-        if known.sum() >= MIN_DAYS // 2 and lift @ lift > 0:
+        lift = mean_c[known] - window.outdoor_c[known]
+        if known.sum() >= LEAST_DAYS and lift @ lift > 0:
             return max(float(load[known] @ lift / (lift @ lift)), 0.0)
-    return _kappa_of_least_residual(window, float(load.mean()))
+    return _kappa_of_least_residual(window, float(load.mean()), mean_c)
 
 
-def _kappa_of_least_residual(window: CalibrationWindow, load_w_per_m2: float) -> float:
+def _kappa_of_least_residual(
+    window: CalibrationWindow, load_w_per_m2: float, mean_c: Floats
+) -> float:
     """Golden section over what a building can lose: its whole load over 5 to 200 K."""
 
     def residual(kappa: float) -> float:
-        target = _target(window, kappa)
+        target = _target(window, kappa, mean_c)
         usable = _usable(window, target)
         return float(fit_all(window.powers, target, usable).cost.sum()) / max(int(usable.sum()), 1)
 

@@ -30,28 +30,36 @@ def hold_samples(
     """
     if length_s <= 0 or max_hold_s <= 0:
         raise Refused("the window and max_hold_s must be longer than 0 s")
-    holds = [_holds(samples, length_s, max_hold_s) for samples in households]
-    cuts = {0.0, float(length_s)}
-    cuts.update(edge for rows in holds for begin, end, _ in rows for edge in (begin, end))
-    edges = np.array(sorted(cuts))
+    holds = [_holds(samples, count, length_s, max_hold_s) for samples in households]
+    cuts = [np.array([0.0, length_s]), *(times for held in holds for times in held[:2])]
+    edges = np.unique(np.concatenate(cuts))
     series = [np.full((len(households), len(edges) - 1), np.nan) for _ in range(count)]
-    for row, pieces in enumerate(holds):
-        for begin, end, values in pieces:
-            part = slice(*np.searchsorted(edges, (begin, end)).tolist())
-            for array, value in zip(series, values, strict=True):
-                array[row, part] = value
+    for row, held in enumerate(holds):
+        _fill(series, row, edges[:-1], held)
     return Grid(np.diff(edges), series)
 
 
-def _holds(
-    samples: Sequence[Sample], length_s: float, max_hold_s: float
-) -> list[tuple[float, float, Sequence[float | None]]]:
-    """(begin, end, values) of each usable sample inside the window."""
+# Begin and end [pieces] of each usable sample inside the window, and its values [pieces x series].
+_Held = tuple[Floats, Floats, Floats]
+
+
+def _holds(samples: Sequence[Sample], count: int, length_s: float, max_hold_s: float) -> _Held:
     latest = dict(samples)
     usable = sorted((t, v) for t, v in latest.items() if all(x is not None for x in v))
-    ends = [*(t for t, _ in usable), float("inf")][1:]
-    held = [
-        (max(t, 0.0), min(end, t + max_hold_s, length_s), values)
-        for (t, values), end in zip(usable, ends, strict=True)
-    ]
-    return [piece for piece in held if piece[0] < piece[1]]
+    begins = np.array([t for t, _ in usable], dtype=np.float64)
+    values = np.array([v for _, v in usable], dtype=np.float64).reshape(-1, count)
+    ends = np.minimum(np.append(begins[1:], np.inf), np.minimum(begins + max_hold_s, length_s))
+    begins = np.maximum(begins, 0.0)
+    inside = begins < ends
+    return begins[inside], ends[inside], values[inside]
+
+
+def _fill(series: Sequence[Floats], row: int, edges: Floats, held: _Held) -> None:
+    """Each of the grid's pieces (by its left edge) takes the sample that stands over it."""
+    begins, ends, values = held
+    if not len(begins):
+        return
+    at = np.searchsorted(begins, edges, side="right") - 1
+    known = (at >= 0) & (edges < ends[at])
+    for index, array in enumerate(series):
+        array[row, known] = values[at[known], index]

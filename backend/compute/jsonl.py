@@ -27,16 +27,19 @@ KINDS: dict[str, Callable[[Json], dict[str, Any]]] = {
 
 
 def answer(line: bytes) -> str:
-    """The answer to one line, as a JSON line without its end; never raises."""
+    """The answer to one line, as a JSON line without its end (ASCII); never raises."""
     name = None
     try:
-        request = as_object(_parse(line), "the line")
-        name = request.get("id")
-        result: dict[str, Any] = {"id": name, "result": _result(request)}
+        request, strange = _parse(line)
+        name = as_object(request, "the line").get("id")
+        if strange:
+            raise BadInput(f"{strange[0]} is not a number: a missing value is null")
+        result: dict[str, Any] = {"id": name, "result": _result(as_object(request, "the line"))}
     # The stream must go on whatever a line holds, so this is the one place that catches all.
     except Exception as error:
         result = {"id": name, "error": str(error) or type(error).__name__}
-    return json.dumps(result, ensure_ascii=False, default=str)
+    # Escaped: half a surrogate pair, which JSON allows, could not be written as UTF-8.
+    return json.dumps(result, default=str)
 
 
 def _result(request: Json) -> dict[str, Any]:
@@ -46,13 +49,12 @@ def _result(request: Json) -> dict[str, Any]:
     return KINDS[kind](needed(request, "input", as_object))
 
 
-def _parse(line: bytes) -> object:
+def _parse(line: bytes) -> tuple[object, list[str]]:
+    """What the line says, and the NaN and Infinity in it: refused, but by the line's id."""
+    strange: list[str] = []
     try:
         text = line.decode()
-        return json.loads(text, parse_float=Decimal, parse_constant=_refuse)
+        said = json.loads(text, parse_float=Decimal, parse_constant=strange.append)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise BadInput("the line is not JSON in UTF-8") from error
-
-
-def _refuse(name: str) -> object:
-    raise BadInput(f"{name} is not a number: a missing value is null")
+    return said, strange
