@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.orm import DeclarativeBase, mapped_column, registry
+from sqlalchemy.orm.util import identity_key
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -64,6 +66,15 @@ def changed(statement: Any) -> int:
     kept = {"preserve_rowcount": True}  # an INSERT ... SELECT forgets it otherwise
     done = db.session.execute(statement, execution_options=kept)
     return int(done.rowcount)  # type: ignore[attr-defined]
+
+
+def read_again(model: type[Any], ids: Iterable[Any]) -> None:
+    """Rows were written by hand: the session's objects of them are loaded anew when looked at."""
+    session = db.session()
+    for one in ids if len(session.identity_map) else ():
+        known = session.identity_map.get(identity_key(model, one))
+        if known is not None:
+            session.expire(known)
 
 
 def engine_options(pool_size: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from backend.allocation import service as allocation
 from backend.archive.models import Household
 from backend.base.clock import business_day
-from backend.base.db import changed, db
+from backend.base.db import changed, db, read_again
 from backend.base.errors import Problem
 from backend.billing import pricing, tariffs, topics, usage
 from backend.billing.lines import Line, explain_zh, total_fen
@@ -240,23 +240,47 @@ def unbilled(
     return db.session.scalars(query.order_by(Household.id)).all()
 
 
+# The bills are held by rising id, as everywhere; what is counted is written down.
+_APPLY = """
+WITH part AS (
+    SELECT * FROM unnest(%(bills)s::bigint[], %(fen)s::bigint[]) AS p (bill_id, amount_fen)
+), held AS (
+    SELECT id FROM bill WHERE id = ANY(%(bills)s) ORDER BY id FOR UPDATE
+), paid AS (
+    UPDATE bill SET
+        paid_fen = paid_fen + part.amount_fen,
+        state = CASE WHEN paid_fen + part.amount_fen = bill.amount_fen THEN 'paid' ELSE state END,
+        paid_at = CASE WHEN paid_fen + part.amount_fen = bill.amount_fen
+                       THEN %(at)s::timestamptz END
+    FROM part JOIN held ON held.id = part.bill_id
+    WHERE bill.id = part.bill_id AND state = 'issued'
+      AND paid_fen + part.amount_fen <= bill.amount_fen
+    RETURNING bill.id, part.amount_fen
+)
+INSERT INTO bill_payment (bill_id, amount_fen, paid_at, day)
+SELECT id, amount_fen, %(at)s::timestamptz, %(day)s::date FROM paid RETURNING bill_id
+"""
+
+
+def apply_payments(parts: Mapping[int, int], at: datetime) -> set[int]:
+    """Count a payment towards bills, {bill id: fen}; which of them took it.
+
+    A bill that is no longer owed, or not by so much, takes nothing: the caller gives it back.
+    """
+    if not parts:
+        return set()
+    bills = sorted(parts)
+    fen = [parts[bill_id] for bill_id in bills]
+    values = {"bills": bills, "fen": fen, "at": at, "day": business_day(at)}
+    db.session.flush()
+    taken = set(db.session.connection().exec_driver_sql(_APPLY, values).scalars())
+    read_again(Bill, taken)
+    return taken
+
+
 def apply_payment(bill_id: int, amount_fen: int, at: datetime) -> bool:
-    """Count a payment towards a bill; False where it is no longer owed (the caller refunds)."""
-    paid = Bill.paid_fen + amount_fen
-    done = changed(
-        sa.update(Bill)
-        .where(Bill.id == bill_id, Bill.state == "issued", paid <= Bill.amount_fen)
-        .values(
-            paid_fen=paid,
-            state=sa.case((paid == Bill.amount_fen, "paid"), else_="issued"),
-            paid_at=sa.case((paid == Bill.amount_fen, at), else_=None),
-        )
-        .execution_options(synchronize_session="fetch")
-    )
-    if done != 1:
-        return False
-    _count(bill_id, amount_fen, at)
-    return True
+    """Count a payment towards one bill; False where it is no longer owed."""
+    return bool(apply_payments({bill_id: amount_fen}, at))
 
 
 def take_back_payment(bill_id: int, amount_fen: int, at: datetime) -> bool:

@@ -40,7 +40,8 @@ def lock_day(day: date, *, shared: bool) -> None:
 
 
 def post_payment(
-    order: PaymentOrder,
+    channel: str,
+    out_trade_no: str,
     transaction_id: str,
     received_fen: int,
     credited: Sequence[tuple[AccountRef, int]],
@@ -48,15 +49,15 @@ def post_payment(
 ) -> Posted:
     """Dr clearing, Cr what was owed; what nobody owed waits in suspense."""
     surplus_fen = received_fen - sum(amount_fen for _, amount_fen in credited)
-    lines = [(chart.clearing(order.channel), received_fen)]
+    lines = [(chart.clearing(channel), received_fen)]
     lines += [(account, -amount_fen) for account, amount_fen in credited]
-    lines += [(chart.suspense(order.channel), -surplus_fen)]
+    lines += [(chart.suspense(channel), -surplus_fen)]
     return ledger.post(
-        rules.payment_key(order.channel, transaction_id),
+        rules.payment_key(channel, transaction_id),
         PAYMENT,
         at,
         lines,
-        out_trade_no=order.out_trade_no,
+        out_trade_no=out_trade_no,
         amount_fen=received_fen,
     )
 

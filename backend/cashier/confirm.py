@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from backend.base.db import db
+from backend.base.db import db, read_again
 from backend.base.money import yuan_str
 from backend.billing import service as billing
-from backend.billing.models import Bill
 from backend.cashier import books, refunds, rules
 from backend.cashier.models import OrderItem, PaymentOrder
 from backend.ledger import chart
@@ -21,6 +22,38 @@ from payments.channel import TradeState
 log = logging.getLogger("nuan.cashier")
 
 
+# Written by hand: every payment waits for these.  The lock is the order's, and one copy of a notice
+# at a time holds it; what stands of the bills here never changes.
+_CLAIM = """
+SELECT o.id, o.amount_fen, o.transaction_id, i.bill_id, i.amount_fen AS part_fen,
+       b.utility, b.household_id
+FROM payment_order o
+LEFT JOIN order_item i ON i.order_id = o.id
+LEFT JOIN bill b ON b.id = i.bill_id
+WHERE o.out_trade_no = %s AND o.channel = %s
+ORDER BY i.bill_id FOR UPDATE OF o
+"""
+_TAKE = """
+WITH released AS (UPDATE order_item SET open = false WHERE order_id = %(id)s AND open)
+UPDATE payment_order SET transaction_id = %(transaction_id)s, received_fen = %(received_fen)s,
+    paid_at = %(paid_at)s, state = %(state)s, note = coalesce(%(note)s, note)
+WHERE id = %(id)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An order held until commit; `parts`: {bill id: fen}, `owed`: whose receivable each is."""
+
+    id: int
+    channel: str
+    out_trade_no: str
+    amount_fen: int
+    transaction_id: str | None
+    parts: dict[int, int]
+    owed: dict[int, AccountRef]
+
+
 def confirm(channel: str, trade: TradeState, now: datetime) -> str:
     """Post a paid trade; the caller commits.  Returns what came of it:
 
@@ -28,12 +61,7 @@ def confirm(channel: str, trade: TradeState, now: datetime) -> str:
     (wrong amount or a second transaction: in suspense, for a person); unknown_order.  However many
     copies come at once, the order's row lets one of them through.
     """
-    order = db.session.scalar(
-        sa.select(PaymentOrder)
-        .where(PaymentOrder.out_trade_no == trade.out_trade_no, PaymentOrder.channel == channel)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
+    order = _claim(channel, trade.out_trade_no)
     if order is None:
         log.error("payment of an unknown order", extra={"out_trade_no": trade.out_trade_no})
         return "unknown_order"
@@ -47,6 +75,23 @@ def confirm(channel: str, trade: TradeState, now: datetime) -> str:
     return _credit(order, transaction_id, paid_at, at, now)
 
 
+def _claim(channel: str, out_trade_no: str) -> Claim | None:
+    db.session.flush()
+    found = db.session.connection().exec_driver_sql(_CLAIM, (out_trade_no, channel)).all()
+    if not found:
+        return None
+    order, items = found[0], [row for row in found if row.bill_id is not None]
+    return Claim(
+        id=order.id,
+        channel=channel,
+        out_trade_no=out_trade_no,
+        amount_fen=order.amount_fen,
+        transaction_id=order.transaction_id,
+        parts={row.bill_id: row.part_fen for row in items},
+        owed={row.bill_id: chart.receivable(row.utility, row.household_id) for row in items},
+    )
+
+
 def _facts(trade: TradeState) -> tuple[str, int, datetime]:
     if trade.transaction_id is None or trade.amount_fen is None or trade.paid_at is None:
         raise ValueError(f"order {trade.out_trade_no} is not paid")
@@ -54,59 +99,75 @@ def _facts(trade: TradeState) -> tuple[str, int, datetime]:
 
 
 def _credit(
-    order: PaymentOrder, transaction_id: str, paid_at: datetime, at: datetime, now: datetime
+    order: Claim, transaction_id: str, paid_at: datetime, at: datetime, now: datetime
 ) -> str:
     """Count the payment towards its bills; give back what is no longer owed."""
-    credited = _apply(order, paid_at)
-    _take_transaction(order, transaction_id, order.amount_fen, paid_at, "paid")
-    books.post_payment(order, transaction_id, order.amount_fen, credited, at)
+    taken = billing.apply_payments(order.parts, paid_at)
+    credited = [(order.owed[bill_id], order.parts[bill_id]) for bill_id in sorted(taken)]
     surplus_fen = order.amount_fen - sum(amount_fen for _, amount_fen in credited)
+    note = f"已缴清的账单重复付款 {yuan_str(surplus_fen)} 元，自动退款" if surplus_fen else None
+    _take_transaction(order, transaction_id, order.amount_fen, paid_at, "paid", note)
+    _post(order, transaction_id, order.amount_fen, credited, at)
     if not surplus_fen:
         return "posted"
-    order.note = f"已缴清的账单重复付款 {yuan_str(surplus_fen)} 元，自动退款"
     key = f"surplus:{order.out_trade_no}"
-    refunds.open_refund(order, surplus_fen, key, "账单已缴清，原路退回", now)
+    made = db.session.get_one(PaymentOrder, order.id)
+    refunds.open_refund(made, surplus_fen, key, "账单已缴清，原路退回", now)
     return "refunding"
 
 
-def _apply(order: PaymentOrder, paid_at: datetime) -> list[tuple[AccountRef, int]]:
-    """What each receivable is credited with; bills are taken by rising id, as everywhere."""
-    rows = db.session.execute(
-        sa.select(OrderItem.bill_id, OrderItem.amount_fen, Bill.utility, Bill.household_id)
-        .join(Bill, Bill.id == OrderItem.bill_id)
-        .where(OrderItem.order_id == order.id)
-        .order_by(OrderItem.bill_id)
-    ).all()
-    return [
-        (chart.receivable(row.utility, row.household_id), row.amount_fen)
-        for row in rows
-        if billing.apply_payment(row.bill_id, row.amount_fen, paid_at)
-    ]
-
-
-def _park(
-    order: PaymentOrder, transaction_id: str, paid_fen: int, paid_at: datetime, at: datetime
-) -> str:
+def _park(order: Claim, transaction_id: str, paid_fen: int, paid_at: datetime, at: datetime) -> str:
     """Money that does not fit its order: it did arrive, so it is posted, but credited to nobody."""
-    books.post_payment(order, transaction_id, paid_fen, [], at)
     note = (
         f"渠道收款 {yuan_str(paid_fen)} 元（{transaction_id}），"
         f"订单 {yuan_str(order.amount_fen)} 元，待人工处理"
     )
     if order.transaction_id is None:
-        _take_transaction(order, transaction_id, paid_fen, paid_at, "parked")
-    order.note = note
+        _take_transaction(order, transaction_id, paid_fen, paid_at, "parked", note)
+    else:
+        _note(order, note)
+    _post(order, transaction_id, paid_fen, [], at)
     audit("cashier.parked", "order", order.out_trade_no, None, note=note)
     log.error("payment parked", extra={"out_trade_no": order.out_trade_no, "note": note})
     return "parked"
 
 
-def _take_transaction(
-    order: PaymentOrder, transaction_id: str, paid_fen: int, paid_at: datetime, state: str
+def _post(
+    order: Claim,
+    transaction_id: str,
+    received_fen: int,
+    credited: Sequence[tuple[AccountRef, int]],
+    at: datetime,
 ) -> None:
-    order.transaction_id, order.received_fen = transaction_id, paid_fen
-    order.paid_at, order.state = paid_at, state
-    release(order.id)
+    books.post_payment(
+        order.channel, order.out_trade_no, transaction_id, received_fen, credited, at
+    )
+
+
+def _take_transaction(
+    order: Claim,
+    transaction_id: str,
+    received_fen: int,
+    paid_at: datetime,
+    state: str,
+    note: str | None,
+) -> None:
+    """The order is over; it no longer holds its bills."""
+    values = {
+        "id": order.id,
+        "transaction_id": transaction_id,
+        "received_fen": received_fen,
+        "paid_at": paid_at,
+        "state": state,
+        "note": note,
+    }
+    db.session.connection().exec_driver_sql(_TAKE, values)
+    read_again(PaymentOrder, [order.id])
+    read_again(OrderItem, [(order.id, bill_id) for bill_id in order.parts])
+
+
+def _note(order: Claim, note: str) -> None:
+    db.session.execute(sa.update(PaymentOrder).where(PaymentOrder.id == order.id).values(note=note))
 
 
 def release(order_id: int) -> None:

@@ -162,11 +162,10 @@ def _keep(shift: Shift, key: str, digest: bytes, taking: Taking, now: datetime) 
 def _credit(
     made: CounterPayment, account: AccountRef, rows: Sequence[sa.Row[Any]], now: datetime
 ) -> None:
+    if len(billing.apply_payments({row.id: row.open_fen for row in rows}, now)) != len(rows):
+        raise Problem("bill_not_payable")
     lines: list[tuple[AccountRef, int]] = [(account, made.amount_fen)]
-    for row in rows:
-        if not billing.apply_payment(row.id, row.open_fen, now):
-            raise Problem("bill_not_payable")
-        lines.append((chart.receivable(row.utility, made.household_id), -row.open_fen))
+    lines += [(chart.receivable(r.utility, made.household_id), -r.open_fen) for r in rows]
     lines.append((chart.wallet(made.household_id), -made.topup_fen))
     ledger.post(
         counter_rules.payment_key(made.receipt_no),
