@@ -311,6 +311,26 @@ SETTINGS: tuple[Setting, ...] = (
         1000,
         "fen a drawer or a card terminal may be over or short before a second person signs",
     ),
+    S("NUAN_TOPUP_MIN_FEN", int, 100, "least a resident may top up at once, in fen"),
+    S("NUAN_TOPUP_MAX_FEN", int, 500000, "most a resident may top up at once, in fen"),
+    S(
+        "NUAN_TOPUP_DAY_FEN",
+        int,
+        1000000,
+        "most a household may top up on one day, open orders counted, in fen",
+    ),
+    S(
+        "NUAN_LATE_PAYMENT",
+        str,
+        "accept",
+        "a payment made after its order had expired: accept, refund or park (for a person)",
+    ),
+    S(
+        "NUAN_REFUND_LIMIT_FEN",
+        int,
+        50000,
+        "fen of one order above which a refund, or parked money moved, needs a second person",
+    ),
     S("NUAN_COUNTER_BANK", str, "main", "bank account (ledger name) floats come from and go to"),
     S("NUAN_SANDBOX_PORT", int, 8001, "port of the outside parties' sandbox"),
     S("NUAN_METER_PORT", int, 8100, "first port of the simulated buses"),
@@ -377,6 +397,10 @@ def _check(settings: Settings) -> None:
     for name in ("dlt645_password", "dlt645_operator"):
         if not re.fullmatch("([0-9A-Fa-f]{8})?", settings.values[name]):
             raise SettingError(f"NUAN_{name.upper()} must be eight digits")
+    if settings.late_payment not in ("accept", "refund", "park"):
+        raise SettingError("NUAN_LATE_PAYMENT must be accept, refund or park")
+    if not 0 < settings.topup_min_fen <= settings.topup_max_fen <= settings.topup_day_fen:
+        raise SettingError("NUAN_TOPUP_MIN_FEN, _MAX_FEN and _DAY_FEN must rise from above 0")
     if settings.env == "production":
         _check_production(settings)
 

@@ -17,6 +17,7 @@ from backend.api import (
     staff_billing,
     staff_buses,
     staff_counter,
+    topups,
     webhooks,
 )
 from backend.api.limits import limiter
@@ -28,6 +29,7 @@ BLUEPRINTS = (
     session.bp,
     resident.bp,
     bills.bp,
+    topups.bp,
     reader.bp,
     staff.bp,
     staff_allocation.bp,

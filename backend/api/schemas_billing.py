@@ -243,7 +243,10 @@ class PrepaidOut(Schema):
 
 
 class PrepaidListed(PrepaidOut):
-    """An account in a list."""
+    """An account in a list, as it stands now: top-ups since the last night included."""
+
+    daily_fen = maybe_whole("what a day cost lately")
+    lasts_days = maybe_whole("days the balance will last at that")
 
 
 class CreditOut(Schema):

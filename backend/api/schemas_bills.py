@@ -120,15 +120,9 @@ class ExplanationOut(Schema):
     comparison = fields.Nested(ComparisonOut)
 
 
-class OrderIn(Schema):
-    """Bills of one household to be paid together."""
+class DoorIn(Schema):
+    """Over which channel somebody pays, and from where."""
 
-    bill_ids = fields.List(
-        Whole(1),
-        required=True,
-        validate=validate.Length(1, 20, error="一次可缴 1 到 20 张账单。"),
-        metadata={"description": "of one household"},
-    )
     channel = Text(1, 32, load_default="wechat")
     way = Text(
         1,
@@ -136,6 +130,17 @@ class OrderIn(Schema):
         load_default="mini",
         validate=[one_of("mini", "official", "qr", "wap")],
         metadata={"description": "mini-program, official account, code to scan, phone browser"},
+    )
+
+
+class OrderIn(DoorIn):
+    """Bills of one household to be paid together."""
+
+    bill_ids = fields.List(
+        Whole(1),
+        required=True,
+        validate=validate.Length(1, 20, error="一次可缴 1 到 20 张账单。"),
+        metadata={"description": "of one household"},
     )
 
 
@@ -158,6 +163,7 @@ class OrderOut(Schema):
     out_trade_no = text()
     state = text("created, paying, paid, closed, parked")
     amount_fen = whole()
+    topup_into = text("wallet or a utility, where it tops a balance up", allow_none=True)
     bill_ids = fields.List(whole())
     created_at = fields.AwareDateTime()
     expires_at = fields.AwareDateTime()

@@ -113,6 +113,7 @@ def order(row: PaymentOrder) -> dict[str, Any]:
         "out_trade_no": row.out_trade_no,
         "state": row.state,
         "amount_fen": row.amount_fen,
+        "topup_into": row.topup_into,
         "bill_ids": sorted(item.bill_id for item in row.items),
         "created_at": row.created_at,
         "expires_at": row.expires_at,

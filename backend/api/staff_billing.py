@@ -35,9 +35,9 @@ from backend.api.schemas_billing import (
 )
 from backend.base.db import db
 from backend.billing import (
+    ahead,
     cold,
     handover,
-    prepayment,
     preview,
     reallocation,
     requests,
@@ -221,7 +221,7 @@ def cold_decide(report_id: int, body: dict[str, Any]) -> Any:
 @allow("finance", "manager")
 def prepaid_open(household_id: int, body: dict[str, Any]) -> Any:
     """Let a household pay ahead for a utility from a day on."""
-    made = prepayment.open_account(
+    made = ahead.open_account(
         household_id, body["utility"], body["first_day"], principal(), answers.now()
     )
     db.session.commit()
@@ -235,7 +235,7 @@ def prepaid_open(household_id: int, body: dict[str, Any]) -> Any:
 @allow("finance", "manager")
 def prepaid_transfer(household_id: int, body: dict[str, Any]) -> str:
     """Move part of a household's balance into its prepaid account."""
-    prepayment.from_wallet(household_id, **body, now=answers.now())
+    ahead.from_wallet(household_id, **body, now=answers.now())
     db.session.commit()
     return ""
 

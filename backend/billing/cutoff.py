@@ -65,12 +65,31 @@ def ask(
         if commands.supply_of(meter) is None:
             continue
         params = {"utility": utility, "amount_fen": balance_fen, "address": meter.address}
-        try:
+        with requests.unless_open():
             made.append(requests.ask("cutoff", meter.id, reason, None, now, household.id, params))
-        except Problem as problem:
-            if problem.code != "request_open":
-                raise
     return made
+
+
+def ask_reopening(
+    household: Household, utility: str, meters: Sequence[Meter], now: datetime
+) -> list[BillingRequest]:
+    """The debt is gone: open requests to cut off end, valves cut off get one to be opened."""
+    requests.overtaken("cutoff", [m.id for m in meters], "已充值，不再欠费", now)
+    made = []
+    for meter in meters:
+        if commands.supply_of(meter) is None or not commands.stands_closed(meter.id):
+            continue
+        params = {"utility": utility, "address": meter.address}
+        with requests.unless_open():
+            reason = "预付费已充值，余额不再低于 0，请恢复供应"
+            made.append(requests.ask("reopen", meter.id, reason, None, now, household.id, params))
+    return made
+
+
+def reopen(request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:
+    """Approved: the order that opens the valve again."""
+    order = commands.ask(request.subject_id, "open", request.reason, actor, now)
+    return {"command_id": order.id}
 
 
 def close(request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import sqlalchemy as sa
 
 from backend.archive.models import Household
 from backend.base.db import db
-from backend.billing import cold, handover, lateness, wallet
-from backend.billing.models import Adjustment, Bill, PrepaidAccount
+from backend.billing import ahead, cold, handover, lateness, wallet
+from backend.billing.models import Adjustment, Bill
 
 MAX_SHOWN = 50
+ACCOUNT_FIELDS = ("utility", "opened_on", "closed_on", "through", "waiting")
 
 
 def account(household: Household, today: date) -> dict[str, Any]:
@@ -21,13 +22,10 @@ def account(household: Household, today: date) -> dict[str, Any]:
     credits = sa.select(Adjustment).where(
         Adjustment.household_id == household.id, sa.cast(Adjustment.at, sa.Date) >= moved_on
     )
-    prepaid = sa.select(PrepaidAccount).where(
-        PrepaidAccount.household_id == household.id, PrepaidAccount.closed_on.is_(None)
-    )
     reports = cold.reports(MAX_SHOWN, household_id=household.id)
     return {
         "balance_fen": wallet.held_fen(household.id),
-        "prepaid": db.session.scalars(prepaid.order_by(PrepaidAccount.utility)).all(),
+        "prepaid": prepaid(household, today),
         "credits": [
             {
                 "kind": row.kind,
@@ -41,6 +39,21 @@ def account(household: Household, today: date) -> dict[str, Any]:
         "late_fees": _late_fees(household, today),
         "cold_reports": [r for r in reports if r.reported_at.date() >= moved_on],
     }
+
+
+def prepaid(household: Household, today: date) -> list[dict[str, Any]]:
+    """What is left of what was paid ahead, by utility, and how many days it will last."""
+    found = ahead.standing(household.id, household.building_id, today)
+    return [
+        {
+            **{name: getattr(one.account, name) for name in ACCOUNT_FIELDS},
+            "balance_fen": one.balance_fen,
+            "marks": one.marks,
+            "daily_fen": one.daily_fen,
+            "lasts_days": one.lasts_days,
+        }
+        for one in found
+    ]
 
 
 def _late_fees(household: Household, today: date) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Prepaid accounts in the books: opened, topped up, charged every night, closed.
+"""Prepaid accounts in the books: charged every night (opened and topped up: billing.ahead).
 
 The rule is billing.prepaid's; here it meets the stored days.  A day that is not closed yet makes
 an account wait; a day whose usage is unknown costs nothing and is flagged once a later register
@@ -16,72 +16,23 @@ from typing import Any
 
 import sqlalchemy as sa
 from flask import current_app
-from sqlalchemy.dialects import postgresql as pg
 
 from backend.allocation import service as allocation
 from backend.archive import rules as archive_rules
 from backend.archive.models import Household, Meter
 from backend.base.clock import business_day
 from backend.base.db import db
-from backend.base.errors import Problem
 from backend.base.money import fen_of
-from backend.billing import cutoff, prepaid, pricing, regions, tariffs, topics, wallet
+from backend.billing import cutoff, prepaid, pricing, regions, tariffs, topics
 from backend.billing.models import PrepaidAccount, PrepaidDay, Tariff
 from backend.billing.tiered import Tier, TierTariff
 from backend.ledger import chart
 from backend.ledger import service as ledger
-from backend.people.service import Principal, audit
 
 MAX_DAYS = 62  # a night catches up on so many; more wait for the next run
 USAGE_FOLLOWS = "usage_follows"
 CORRECTED = "corrected"
 MARKS = {"warned": "is_warned", "overdrawn": "is_overdrawn", "closed": "is_closed"}
-
-
-def open_account(
-    household_id: int, utility: str, first_day: date, actor: Principal, now: datetime
-) -> PrepaidAccount:
-    """Begin paying ahead on a day; Problem prepaid_open where it has been begun."""
-    if db.session.get(Household, household_id) is None:
-        raise Problem("not_found")
-    values = {
-        "household_id": household_id,
-        "utility": utility,
-        "opened_on": first_day,
-        "through": first_day - timedelta(1),
-    }
-    made = pg.insert(PrepaidAccount).values(values).on_conflict_do_nothing()
-    if db.session.execute(made.returning(PrepaidAccount.household_id)).first() is None:
-        raise Problem("prepaid_open")
-    audit("prepaid.opened", "household", household_id, actor, now=now, utility=utility)
-    return db.session.get_one(PrepaidAccount, (household_id, utility))
-
-
-def top_up(
-    household_id: int,
-    utility: str,
-    amount_fen: int,
-    business_key: str,
-    source: chart.AccountRef,
-    now: datetime,
-) -> None:
-    """Put money into an account, once a business key; it counts before that day's charge."""
-    if amount_fen <= 0:
-        raise Problem("validation", "充值金额须大于 0。", field="amount_fen")
-    account = db.session.get(PrepaidAccount, (household_id, utility))
-    if account is None or account.closed_on is not None:
-        raise Problem("not_found")
-    lines = [(source, amount_fen), (chart.prepaid(utility, household_id), -amount_fen)]
-    ledger.post(f"topup:{business_key}", "topup", now, lines, memo="预付费充值")
-
-
-def from_wallet(household_id: int, utility: str, amount_fen: int, key: str, now: datetime) -> None:
-    """Move part of the household's balance into its prepaid account.  Problem balance_short."""
-    wallet.one_at_a_time(household_id)
-    known = ledger.entry_by_key(f"topup:{key}") is not None
-    if not known and wallet.held_fen(household_id) < amount_fen:
-        raise Problem("balance_short")
-    top_up(household_id, utility, amount_fen, key, chart.wallet(household_id), now)
 
 
 def buildings() -> Sequence[tuple[int, str]]:
@@ -360,7 +311,7 @@ def _charged(utility: str, ids: Sequence[int]) -> dict[int, int]:
 _TOPUPS = """
 SELECT a.household_id, e.day, -sum(p.amount_fen)::bigint AS fen
   FROM account a JOIN posting p ON p.account_id = a.id JOIN entry e ON e.id = p.entry_id
- WHERE a.code = ANY(:codes) AND e.kind <> 'prepaid' GROUP BY 1, 2
+ WHERE a.code = ANY(:codes) AND e.kind NOT IN ('prepaid', 'prepaid_out') GROUP BY 1, 2
 """
 
 

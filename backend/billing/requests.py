@@ -6,7 +6,8 @@ it does are one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from importlib import import_module
@@ -123,6 +124,34 @@ def ask_rule(
     return ask("rule", subject, reason, actor, now, None, wanted)
 
 
+@contextmanager
+def unless_open() -> Iterator[None]:
+    """Ask in the block; where the same already waits, nothing happens."""
+    try:
+        yield
+    except Problem as problem:
+        if problem.code != "request_open":
+            raise
+
+
+def overtaken(kind: str, subject_ids: Sequence[int], note: str, now: datetime) -> int:
+    """End open requests that have lost their reason; how many."""
+    done = db.session.execute(
+        sa.update(BillingRequest)
+        .where(
+            BillingRequest.kind == kind,
+            BillingRequest.subject_id.in_(subject_ids),
+            BillingRequest.state == "open",
+        )
+        .values(state="refused", decided_at=now, note=note)
+        .execution_options(synchronize_session="fetch")
+        .returning(BillingRequest.id)
+    ).all()
+    for row in done:
+        audit(f"request.{kind}.overtaken", "request", row.id, None, now=now, note=note)
+    return len(done)
+
+
 def approve(request_id: int, actor: Principal, now: datetime, note: str = "") -> BillingRequest:
     """Carry a request out.  Problems not_found, forbidden, second_person, request_decided, and
     whatever stands in its way now (nothing is done then)."""
@@ -207,5 +236,6 @@ KINDS: dict[str, Kind] = {
     "cold_refund": Kind("室温不达标退费", MONEY, "cold:carry_out"),
     "payout": Kind("余额退款", MONEY, "handover:pay_out"),
     "cutoff": Kind("欠费停供", MANAGER, "cutoff:close"),
+    "reopen": Kind("充值后恢复供应", frozenset({"manager", "operator"}), "cutoff:reopen"),
     "rule": Kind("计费规则", MANAGER, "requests:put_rule"),
 }

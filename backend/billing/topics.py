@@ -150,6 +150,15 @@ TOPICS: dict[str, Topic] = {
             "close_after_days": (None, maybe(whole(1, 365))),
         },
     ),
+    "balance": Topic(
+        "余额抵扣",
+        {
+            # What stands in a household's balance pays this utility's bills, the oldest first.
+            "pays_debts": (True, flag),
+            # A prepaid top-up pays the utility's open bills before it counts as paid ahead.
+            "topup_pays_debts": (False, flag),
+        },
+    ),
     "cutoff": Topic(
         "欠费停供",
         {

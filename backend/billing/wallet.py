@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from datetime import date, datetime
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from backend.archive.models import Household
+from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.billing import service
-from backend.billing.models import Adjustment, Bill, BillingRequest, BillPayment
+from backend.billing import regions, service, topics
+from backend.billing.models import Adjustment, Bill, BillingRequest, BillPayment, RegionRule
 from backend.ledger import chart
 from backend.ledger import service as ledger
 from backend.people.service import Principal
@@ -78,21 +80,17 @@ def credit(
 def pay_oldest(household_id: int, now: datetime) -> int:
     """Pay open bills from the wallet, the oldest (by due day) first; the fen that were used.
 
-    One at a time a household: a second caller waits and then finds nothing left to do.
+    Bills of a utility whose rule says otherwise are left alone (topic balance).  One at a time a
+    household: a second caller waits and then finds nothing left to do.
     """
     one_at_a_time(household_id)
     left = held = held_fen(household_id)
-    bills = db.session.execute(
-        sa.select(Bill.id, Bill.bill_no, Bill.utility, Bill.amount_fen - Bill.paid_fen)
-        .where(Bill.household_id == household_id, Bill.state == "issued")
-        .order_by(Bill.due_on, Bill.id)
-        .with_for_update()
-    ).all()
-    for bill_id, bill_no, utility, open_fen in bills:
-        part = min(left, open_fen)
-        if part <= 0:
+    spared = _spared(household_id, business_day(now)) if left > 0 else frozenset()
+    for bill_id, bill_no, utility, open_fen in open_bills(household_id):
+        part = 0 if utility in spared else min(left, open_fen)
+        if left <= 0:
             break
-        if service.apply_payment(bill_id, part, now):
+        if part > 0 and service.apply_payment(bill_id, part, now):
             ledger.post(
                 f"wallet:{bill_no}:{_payments(bill_id)}",
                 "wallet",
@@ -105,6 +103,44 @@ def pay_oldest(household_id: int, now: datetime) -> int:
             )
             left -= part
     return held - left
+
+
+class OpenBill(NamedTuple):
+    """A bill and what is still owed on it."""
+
+    id: int
+    bill_no: str
+    utility: str
+    open_fen: int
+
+
+def open_bills(household_id: int, utility: str | None = None) -> list[OpenBill]:
+    """What a household owes, the oldest (by due day) first, held until commit."""
+    query = (
+        sa.select(Bill.id, Bill.bill_no, Bill.utility, Bill.amount_fen - Bill.paid_fen)
+        .where(Bill.household_id == household_id, Bill.state == "issued")
+        .order_by(Bill.due_on, Bill.id)
+        .with_for_update()
+    )
+    if utility is not None:
+        query = query.where(Bill.utility == utility)
+    return [OpenBill(*row) for row in db.session.execute(query)]
+
+
+def _spared(household_id: int, today: date) -> frozenset[str]:
+    """The utilities whose bills the balance does not pay by itself."""
+    rules = topics.rules_of("balance")
+    if not rules:
+        return frozenset()
+    chain = regions.chain_of(db.session.get_one(Household, household_id).building_id)
+    by_utility: dict[str, list[RegionRule]] = {}
+    for rule in rules:
+        by_utility.setdefault(rule.utility, []).append(rule)
+    return frozenset(
+        utility
+        for utility, mine in by_utility.items()
+        if not topics.resolve(chain, mine, "balance", today)["pays_debts"]
+    )
 
 
 def _payments(bill_id: int) -> int:

@@ -51,6 +51,7 @@ _CHECKS: tuple[tuple[str, str], ...] = (
         "order {0}: its bills add up to {1} fen, it says {2} fen",
         """SELECT o.out_trade_no, coalesce(sum(i.amount_fen), 0), o.amount_fen
            FROM payment_order o LEFT JOIN order_item i ON i.order_id = o.id
+           WHERE o.topup_into IS NULL AND o.household_id IS NOT NULL
            GROUP BY o.id HAVING coalesce(sum(i.amount_fen), 0) <> o.amount_fen ORDER BY o.id""",
     ),
     (

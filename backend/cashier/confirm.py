@@ -6,13 +6,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
+from flask import current_app
 
 from backend.base.db import db, read_again
 from backend.base.money import yuan_str
 from backend.billing import service as billing
-from backend.cashier import books, refunds, rules
+from backend.cashier import books, crediting, refunds, rules
+from backend.cashier.crediting import Topup
 from backend.cashier.models import OrderItem, PaymentOrder
 from backend.ledger import chart
 from backend.ledger.chart import AccountRef
@@ -25,8 +28,8 @@ log = logging.getLogger("nuan.cashier")
 # Written by hand: every payment waits for these.  The lock is the order's, and one copy of a notice
 # at a time holds it; what stands of the bills here never changes.
 _CLAIM = """
-SELECT o.id, o.amount_fen, o.transaction_id, i.bill_id, i.amount_fen AS part_fen,
-       b.utility, b.household_id
+SELECT o.id, o.amount_fen, o.transaction_id, o.expires_at, o.topup_into, o.resident_id,
+       o.household_id AS payers_id, i.bill_id, i.amount_fen AS part_fen, b.utility, b.household_id
 FROM payment_order o
 LEFT JOIN order_item i ON i.order_id = o.id
 LEFT JOIN bill b ON b.id = i.bill_id
@@ -43,13 +46,18 @@ WHERE id = %(id)s
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An order held until commit; `parts`: {bill id: fen}, `owed`: whose receivable each is."""
+    """An order held until commit; `parts`: {bill id: fen}, `owed`: whose receivable each is.
+
+    `topup` is what it tops up where it pays no bill.
+    """
 
     id: int
     channel: str
     out_trade_no: str
     amount_fen: int
     transaction_id: str | None
+    expires_at: datetime
+    topup: Topup | None
     parts: dict[int, int]
     owed: dict[int, AccountRef]
 
@@ -70,7 +78,8 @@ def confirm(channel: str, trade: TradeState, now: datetime) -> str:
     if verdict is rules.Verdict.REPEAT:
         return "repeat"
     at = books.posting_time(paid_at, now)
-    if verdict is rules.Verdict.PARK:
+    late = rules.is_late(paid_at, order.expires_at)
+    if verdict is rules.Verdict.PARK or (late and _late_rule() == "park"):
         return _park(order, transaction_id, paid_fen, paid_at, at)
     return _credit(order, transaction_id, paid_at, at, now)
 
@@ -87,9 +96,17 @@ def _claim(channel: str, out_trade_no: str) -> Claim | None:
         out_trade_no=out_trade_no,
         amount_fen=order.amount_fen,
         transaction_id=order.transaction_id,
+        expires_at=order.expires_at,
+        topup=_topup(order),
         parts={row.bill_id: row.part_fen for row in items},
         owed={row.bill_id: chart.receivable(row.utility, row.household_id) for row in items},
     )
+
+
+def _topup(order: sa.Row[Any]) -> Topup | None:
+    if order.topup_into is None:
+        return None
+    return Topup(order.payers_id, order.resident_id, order.topup_into, order.amount_fen)
 
 
 def _facts(trade: TradeState) -> tuple[str, int, datetime]:
@@ -102,18 +119,34 @@ def _credit(
     order: Claim, transaction_id: str, paid_at: datetime, at: datetime, now: datetime
 ) -> str:
     """Count the payment towards its bills; give back what is no longer owed."""
-    taken = billing.apply_payments(order.parts, paid_at)
-    credited = [(order.owed[bill_id], order.parts[bill_id]) for bill_id in sorted(taken)]
+    refused = rules.is_late(paid_at, order.expires_at) and _late_rule() == "refund"
+    credited = [] if refused else _credited(order, paid_at, now)
     surplus_fen = order.amount_fen - sum(amount_fen for _, amount_fen in credited)
-    note = f"已缴清的账单重复付款 {yuan_str(surplus_fen)} 元，自动退款" if surplus_fen else None
+    why, reason = rules.surplus_words(refused, order.topup is not None)
+    note = f"{why} {yuan_str(surplus_fen)} 元，自动退款" if surplus_fen else None
     _take_transaction(order, transaction_id, order.amount_fen, paid_at, "paid", note)
     _post(order, transaction_id, order.amount_fen, credited, at)
+    if order.topup is not None:
+        crediting.after(order.topup, now)
     if not surplus_fen:
         return "posted"
     key = f"surplus:{order.out_trade_no}"
     made = db.session.get_one(PaymentOrder, order.id)
-    refunds.open_refund(made, surplus_fen, key, "账单已缴清，原路退回", now)
+    refunds.open_refund(made, surplus_fen, key, reason, now)
     return "refunding"
+
+
+def _credited(order: Claim, paid_at: datetime, now: datetime) -> list[tuple[AccountRef, int]]:
+    """What each account is credited with, bills by rising id as everywhere."""
+    if order.topup is not None:
+        return crediting.credit(order.topup, paid_at, now)
+    taken = billing.apply_payments(order.parts, paid_at)
+    return [(order.owed[bill_id], order.parts[bill_id]) for bill_id in sorted(taken)]
+
+
+def _late_rule() -> str:
+    rule: str = current_app.extensions["nuan_settings"].late_payment
+    return rule
 
 
 def _park(order: Claim, transaction_id: str, paid_fen: int, paid_at: datetime, at: datetime) -> str:

@@ -12,19 +12,33 @@ from backend.base.db import Base, Big, BigId, Created, Day, Fen, Instant, Json, 
 
 
 class PaymentOrder(Base):
-    """One attempt to pay some bills over one channel.
+    """One attempt to pay some bills, or to top a balance up, over one channel.
 
-    created -> paying -> paid | closed; `parked` waits for a person (wrong amount).
+    created -> paying -> paid | closed; `parked` waits for a person (wrong amount).  `topup_into`
+    names what is topped up: wallet, or the utility of a prepaid account; NULL where bills are
+    paid.  Without a household: money of an unknown order a person has taken in.
     """
 
     __tablename__ = "payment_order"
+    __table_args__ = (
+        sa.Index(
+            "uq_payment_order_open_topup",
+            "household_id",
+            "topup_into",
+            "channel",
+            "resident_id",
+            unique=True,
+            postgresql_where=sa.text("topup_into IS NOT NULL AND state IN ('created', 'paying')"),
+        ),
+    )
 
     id: Mapped[BigId]
     out_trade_no: Mapped[str] = mapped_column(unique=True)
     channel: Mapped[str]
     way: Mapped[str] = mapped_column(server_default="mini")  # payments.channel.PayWay
-    household_id: Mapped[int] = ref("household")
+    household_id: Mapped[int | None] = ref("household", nullable=True)
     resident_id: Mapped[int | None] = ref("resident", nullable=True)
+    topup_into: Mapped[str | None]
     amount_fen: Mapped[Fen]
     state: Mapped[str] = mapped_column(server_default="created")
     prepay_id: Mapped[str | None]
@@ -64,20 +78,82 @@ class OrderItem(Base):
 
 
 class Refund(Base):
-    """Money given back over the channel it came by, always under the same number."""
+    """Money given back over the channel it came by, always under the same number.
+
+    created -> processing -> done; failed, closed and abnormal wait for a person, who sends it
+    again, pays it out another way (`paid_out`, by `document`) or takes it back (`withdrawn`).
+    `source` is where the money was taken from (cashier.sources) and goes back to if withdrawn.
+    """
 
     __tablename__ = "refund"
+    __table_args__ = (
+        sa.CheckConstraint("approved_by <> asked_by", name="second_person"),
+        sa.CheckConstraint("(state = 'paid_out') = (document IS NOT NULL)", name="document"),
+    )
 
     id: Mapped[BigId]
     out_refund_no: Mapped[str] = mapped_column(unique=True)
     order_id: Mapped[int] = ref("payment_order")
     business_key: Mapped[str] = mapped_column(unique=True)
     amount_fen: Mapped[Fen]
-    state: Mapped[str] = mapped_column(server_default="created")  # created, processing, done, ...
+    state: Mapped[str] = mapped_column(server_default="created")
     reason: Mapped[str]
     refund_id: Mapped[str | None]
     created_at: Mapped[Instant]
     done_at: Mapped[datetime | None]
+    source: Mapped[str] = mapped_column(server_default="suspense")
+    bill_id: Mapped[int | None] = ref("bill", nullable=True)
+    case_id: Mapped[int | None] = ref("money_case", nullable=True)
+    asked_by: Mapped[int | None] = ref("staff", nullable=True, index=False)
+    approved_by: Mapped[int | None] = ref("staff", nullable=True, index=False)
+    said: Mapped[str | None]  # the channel's last word where it did not go through
+    document: Mapped[str | None]
+
+
+class MoneyCase(Base):
+    """Money that waits for a person: parked, stuck on its way back, or differing.
+
+    `kind` and `reference` say what it is about (cashier.cases), once each.  `left_fen` is what of
+    `amount_fen` nobody has decided on yet.
+    """
+
+    __tablename__ = "money_case"
+    __table_args__ = (
+        sa.UniqueConstraint("kind", "reference"),
+        sa.CheckConstraint("kind IN ('order', 'refund', 'break', 'notice')", name="kind"),
+        sa.CheckConstraint("state IN ('open', 'done')", name="state"),
+        sa.CheckConstraint("left_fen >= 0", name="left"),
+        sa.Index("ix_money_case_open", "id", postgresql_where=sa.text("state = 'open'")),
+    )
+
+    id: Mapped[BigId]
+    kind: Mapped[str]
+    reference: Mapped[str]
+    type: Mapped[str]
+    channel: Mapped[str]
+    day: Mapped[Day] = mapped_column(index=True)
+    amount_fen: Mapped[int | None] = mapped_column(sa.BigInteger)
+    left_fen: Mapped[int | None] = mapped_column(sa.BigInteger)
+    household_id: Mapped[int | None] = ref("household", nullable=True)
+    out_trade_no: Mapped[str | None]
+    owner_id: Mapped[int | None] = ref("staff", nullable=True)
+    state: Mapped[str] = mapped_column(server_default="open")
+    opened_at: Mapped[Instant]
+    ended_at: Mapped[datetime | None]
+
+
+class CaseNote(Base):
+    """A step of a case: who did what, when, and in what words; never edited."""
+
+    __tablename__ = "case_note"
+
+    id: Mapped[BigId]
+    case_id: Mapped[int] = ref("money_case")
+    at: Mapped[Instant]
+    staff_id: Mapped[int | None] = ref("staff", nullable=True, index=False)
+    verb: Mapped[str]
+    text: Mapped[str]
+    detail: Mapped[Json]
 
 
 class RawNotice(Base):

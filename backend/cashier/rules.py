@@ -98,6 +98,33 @@ def replaceable(owner: int | None, asker: int, created_at: datetime, now: dateti
     return owner == asker or now - created_at >= RIVAL_GRACE
 
 
+def is_late(paid_at: datetime, expires: datetime) -> bool:
+    """Whether a payment was made after its order could no longer be paid."""
+    return paid_at > expires
+
+
+def surplus_words(late: bool, topup: bool) -> tuple[str, str]:
+    """(what stands on the order, what the payer reads) where money goes back by itself."""
+    if late:
+        return "超时支付", "订单已超时，原路退回"
+    if topup:
+        return "充值账户已变更", "充值账户已变更，原路退回"
+    return "已缴清的账单重复付款", "账单已缴清，原路退回"
+
+
+CHIPS_FEN = (5000, 10000, 20000, 50000, 100000, 200000)
+
+
+def chips(min_fen: int, max_fen: int) -> list[int]:
+    """The amounts to choose from, within what may be topped up."""
+    return [fen for fen in CHIPS_FEN if min_fen <= fen <= max_fen]
+
+
+def topup_description(into: str) -> str:
+    """What the payer of a top-up reads: 热费充值, or 余额充值."""
+    return f"{UTILITY_ZH[into]}充值" if into in UTILITY_ZH else "余额充值"
+
+
 def description(utilities: Sequence[str]) -> str:
     """What the payer reads in WeChat, from the utility of each bill: 热费、水费 2笔."""
     names = "、".join(dict.fromkeys(UTILITY_ZH.get(name, name) for name in utilities))

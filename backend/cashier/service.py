@@ -56,13 +56,13 @@ def create_order(
     order = _standing_order(resident_id, bills, door, now)
     if order is None:
         order = _insert_order(resident_id, bills, door, now)
-    return order, _prepay(order, gateway, door, now)
+    return order, prepay(order, gateway, door, now)
 
 
 def order_for(resident_id: int, out_trade_no: str) -> PaymentOrder:
     """The order, if the resident looks after its household; else not_found."""
     order = asking.order_by_number(out_trade_no)
-    if order is None:
+    if order is None or order.household_id is None:
         raise Problem("not_found")
     household_for(resident_id, order.household_id)
     return order
@@ -77,6 +77,7 @@ def order_view(out_trade_no: str) -> dict[str, Any]:
         "out_trade_no": order.out_trade_no,
         "state": order.state,
         "amount_fen": order.amount_fen,
+        "topup_into": order.topup_into,
         "bill_ids": sorted(item.bill_id for item in order.items),
         "created_at": order.created_at,
         "expires_at": order.expires_at,
@@ -97,11 +98,11 @@ def _standing_order(
         if same and mine and rules.reusable(order.expires_at, now):
             standing = order
         else:
-            _make_room(order, resident_id, now)
+            make_room(order, resident_id, now)
     return standing
 
 
-def _make_room(order: PaymentOrder, resident_id: int, now: datetime) -> None:
+def make_room(order: PaymentOrder, resident_id: int, now: datetime) -> None:
     """End an earlier order over one of the bills, unless somebody else is just paying it."""
     if not rules.replaceable(order.resident_id, resident_id, order.created_at, now):
         raise Problem("order_open")
@@ -151,7 +152,7 @@ def _rivals(resident_id: int, bill_ids: Sequence[int], door: Door) -> PaymentOrd
     raise Problem("order_open")
 
 
-def _prepay(
+def prepay(
     order: PaymentOrder, gateway: PaymentChannel, door: Door, now: datetime
 ) -> dict[str, str]:
     """Open the order at the channel (again: under the same number it stays one); commits."""
@@ -167,12 +168,16 @@ def _prepay(
 
 
 def _request(order: PaymentOrder, door: Door) -> OrderRequest:
-    utilities = [row.utility for row in bills_of([item.bill_id for item in order.items])]
+    if order.topup_into is not None:
+        description = rules.topup_description(order.topup_into)
+    else:
+        rows = bills_of([item.bill_id for item in order.items])
+        description = rules.description([row.utility for row in rows])
     payer = db.session.get_one(Resident, order.resident_id)
     return OrderRequest(
         out_trade_no=order.out_trade_no,
         amount_fen=order.amount_fen,
-        description=rules.description(utilities),
+        description=description,
         payer_id=payer.openid if order.channel == "wechat" else "",
         notify_url=notify_url(order.channel),
         expires_at=order.expires_at,
@@ -192,7 +197,7 @@ def _not_opened(order: PaymentOrder, error: ChannelError, now: datetime) -> Prob
     """What the resident is told; an order the channel refuses for good does not stay open."""
     if error.code == "order_paid":
         asking.refresh(order.out_trade_no, now)
-        return Problem("bill_not_payable")
+        return Problem("bill_not_payable" if order.topup_into is None else "order_ended")
     if error.permanent:
         asking.end(order, note=str(error))
     return _unavailable(order, error)

@@ -105,6 +105,14 @@ def supply_of(meter: Meter) -> str | None:
     return supply if meter.options.get(supply, meter.kind not in SELDOM_FITTED) else None
 
 
+def stands_closed(meter_id: int) -> bool:
+    """Whether the last order that was carried out closed the meter's supply."""
+    query = sa.select(MeterCommand.action).where(
+        MeterCommand.meter_id == meter_id, MeterCommand.state == "done"
+    )
+    return db.session.scalar(query.order_by(MeterCommand.id.desc()).limit(1)) == "close"
+
+
 def approve(command_id: int, actor: Principal, now: datetime) -> MeterCommand:
     """A second person lets an order go.  Problems not_found, second_person, command_moved_on."""
     command = command_of(command_id)

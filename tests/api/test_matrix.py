@@ -66,6 +66,8 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", f"/api/v1/bills/{I}bill_id>/explain"): MINE,
     ("POST", "/api/v1/orders"): (401, 201, 404, 403, 403, 403, 403),
     ("GET", "/api/v1/orders/<string(maxlength=64):out_trade_no>"): MINE,
+    ("GET", f"/api/v1/households/{I}household_id>/topup"): MINE,
+    ("POST", "/api/v1/topups"): (401, 201, 404, 403, 403, 403, 403),
     ("GET", "/api/v1/reader/today"): READERS,
     ("POST", "/api/v1/reader/readings"): (401, 403, 403, 201, 403, 403, 403),
     ("POST", "/api/v1/staff/runs"): (401, 403, 403, 403, 403, 201, 403),
@@ -373,6 +375,7 @@ def body_of(town, path):
         },
         "/api/v1/me/subscriptions": {"template": "nuan-bill-overdue", "accepted": True},
         "/api/v1/orders": {"bill_ids": [town.bill.id]},
+        "/api/v1/topups": {"household_id": town.names["household_id"], "amount_fen": 5000},
         "/api/v1/staff/runs": {"scope": "building", "ids": [town.meter.building_id]},
         f"/api/v1/staff/meters/{town.meter.id}/plan": {"plan": "daily"},
         f"/api/v1/staff/meters/{town.meter.id}/commands": {"action": "open", "reason": "已缴费"},
@@ -467,7 +470,8 @@ def _ask(town, who, method, rule):
         headers = {}
     else:
         headers = builders.headers_for(person) if person else {}
-    headers["Idempotency-Key"] = f"matrix-{who}"
+    plain = "".join(c for c in rule if c.isalnum())[-40:]
+    headers["Idempotency-Key"] = f"matrix-{who}-{plain}"
     path = url_of(rule, town.names)
     return client.open(
         path, method=method, json=body_of(town, path.partition("?")[0]), headers=headers

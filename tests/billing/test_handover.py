@@ -9,7 +9,7 @@ from backend.archive import owner
 from backend.base.clock import business_day, day_start
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.billing import handover, prepayment, requests, service, wallet
+from backend.billing import ahead, handover, requests, service, wallet
 from backend.billing.models import Bill, PrepaidAccount
 from backend.ledger import chart
 from backend.ledger import service as ledger
@@ -113,8 +113,8 @@ def test_without_a_final_reading_the_sentence_says_what_to_do(people):
 
 
 def test_a_prepaid_account_is_closed_into_the_balance(home, people):
-    prepayment.open_account(home.id, "water", MOVED, people[0], NOON)
-    prepayment.top_up(home.id, "water", 700, "t", chart.bank("till"), NOON)
+    ahead.open_account(home.id, "water", MOVED, people[0], NOON)
+    ahead.top_up(home.id, "water", 700, "t", chart.bank("till"), NOON)
     handover.begin(home.id, MOVED, people[0], NOON)
     assert db.session.get_one(PrepaidAccount, (home.id, "water")).closed_on == MOVED
     assert wallet.held_fen(home.id) == 700

@@ -9,7 +9,7 @@ from backend.archive.models import Meter
 from backend.base.clock import business_day, day_start
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.billing import cutoff, prepayment, requests, topics
+from backend.billing import ahead, cutoff, prepayment, requests, topics
 from backend.billing.models import BillingRequest, PrepaidAccount, PrepaidDay
 from backend.ledger import chart
 from backend.ledger import service as ledger
@@ -36,7 +36,7 @@ def home(boss):
     household = builders.make_household(builders.make_building())
     builders.make_tariff("water", "flat", WATER)
     builders.make_meter(household.building, household, "water")
-    prepayment.open_account(household.id, "water", FIRST, boss, NOON)
+    ahead.open_account(household.id, "water", FIRST, boss, NOON)
     return household
 
 
@@ -54,7 +54,7 @@ def meters(home):
 
 
 def top_up(home, fen, key="t1", at=NOON - timedelta(days=6)):
-    prepayment.top_up(home.id, "water", fen, key, chart.bank("till"), at)
+    ahead.top_up(home.id, "water", fen, key, chart.bank("till"), at)
 
 
 def charge(home, now=NOON):
@@ -132,11 +132,11 @@ def test_a_day_counted_otherwise_later_is_made_up_the_next_night(home):
 
 def test_money_comes_from_the_balance_only_as_far_as_it_reaches(home):
     with pytest.raises(Problem) as refused:
-        prepayment.from_wallet(home.id, "water", 100, "w1", NOON)
+        ahead.from_wallet(home.id, "water", 100, "w1", NOON)
     assert refused.value.code == "balance_short"
     ledger.post("gift:1", "gift", NOON, [(chart.bank("b"), 100), (chart.wallet(home.id), -100)])
     for _ in range(2):
-        prepayment.from_wallet(home.id, "water", 100, "w1", NOON)
+        ahead.from_wallet(home.id, "water", 100, "w1", NOON)
     assert ledger.balance_fen(chart.prepaid("water", home.id).code) == -100
 
 
@@ -214,7 +214,7 @@ def test_two_part_heat_takes_the_basic_fee_in_equal_parts_and_the_heat_by_the_gj
     home = builders.make_household(builders.make_building())
     builders.make_tariff("heat", "two_part", {"k1": "18.3", "k2": "40", "season_days": 183})
     builders.make_meter(home.building, home, "heat")
-    prepayment.open_account(home.id, "heat", FIRST, boss, NOON)
+    ahead.open_account(home.id, "heat", FIRST, boss, NOON)
     used(home, 250_000, 0, kind="heat")
     assert prepayment.charge_building(home.building_id, "heat", NOON) == 2
     # 62.40 m2 x 18.3 = 1,141.92 yuan / 183 days = 6.24; 0.9 GJ x 40 = 36.00
@@ -224,7 +224,7 @@ def test_two_part_heat_takes_the_basic_fee_in_equal_parts_and_the_heat_by_the_gj
 def test_an_account_without_a_price_waits_and_says_which_day(boss):
     home = builders.make_household(builders.make_building())
     builders.make_meter(home.building, home, "gas")
-    prepayment.open_account(home.id, "gas", FIRST, boss, NOON)
+    ahead.open_account(home.id, "gas", FIRST, boss, NOON)
     used(home, 100, kind="gas")
     prepayment.charge_building(home.building_id, "gas", NOON)
     waiting = db.session.get_one(PrepaidAccount, (home.id, "gas")).waiting
@@ -234,5 +234,5 @@ def test_an_account_without_a_price_waits_and_says_which_day(boss):
 
 def test_an_account_is_opened_once(home, boss):
     with pytest.raises(Problem) as refused:
-        prepayment.open_account(home.id, "water", FIRST, boss, NOON)
+        ahead.open_account(home.id, "water", FIRST, boss, NOON)
     assert refused.value.code == "prepaid_open"

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from backend.base.clock import FixedClock, business_day
 from backend.base.db import db
-from backend.billing import prepayment, topics, wallet
+from backend.billing import ahead, topics, wallet
 from backend.billing.models import PrepaidAccount
 from backend.ledger import chart
 from backend.people.service import Principal
@@ -40,8 +40,8 @@ def test_refunds_late_fees_and_the_prepaid_balance_stand_above_the_bills(
     wallet.credit(
         "cold:1", home.id, "heat", "cold_room", 1_307, "室温不达标退费", now, sentences=said
     )
-    prepayment.open_account(home.id, "water", today, staff, now)
-    prepayment.top_up(home.id, "water", 2_500, "top-up", chart.bank("till"), now)
+    ahead.open_account(home.id, "water", today, staff, now)
+    ahead.top_up(home.id, "water", 2_500, "top-up", chart.bank("till"), now)
     account = db.session.get_one(PrepaidAccount, (home.id, "water"))
     account.balance_fen, account.counted_fen, account.marks = 1_800, 2_500, ["warned"]
     db.session.commit()
