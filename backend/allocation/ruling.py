@@ -137,6 +137,23 @@ def set_rule(
     return rule
 
 
+def change_rule(
+    building_id: int,
+    effective_from: date,
+    effective_to: date | None,
+    method: str,
+    options: dict[str, Any],
+    actor: Principal,
+    now: datetime,
+) -> AllocationRule:
+    """As `set_rule`, but the version in force on that day ends where this one begins."""
+    check_options(method, options)
+    standing = rule_of(building_id, effective_from)
+    if standing is not None and standing.effective_from < effective_from:
+        end_rule(standing.id, effective_from, actor, now)
+    return set_rule(building_id, effective_from, effective_to, method, options, actor, now)
+
+
 def end_rule(rule_id: int, day: date, actor: Principal, now: datetime) -> AllocationRule:
     """End a version so that `day` is the first it no longer holds for; audited."""
     rule = db.session.get(AllocationRule, rule_id)

@@ -6,7 +6,7 @@ from apiflask import Schema, fields
 
 from backend.api.fields import Flag, Text, Whole, one_of
 from backend.api.outs import maybe_whole, text, whole
-from backend.metering.bus_desk import MAX_PAGE
+from backend.base.paging import MAX_PAGE
 from backend.metering.bus_rules import STATES
 from backend.metering.bus_searches import KINDS, SEARCHES
 from backend.metering.concentrator_jobs import (

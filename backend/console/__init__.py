@@ -21,6 +21,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.console import (
+    allocation_rules,
     anomalies,
     billing,
     bus_jobs,
@@ -85,6 +86,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, frozenset[str]], ...]], ...] 
         "热分摊",
         (
             ("console.settlements", "结算", EVERYBODY),
+            ("console.allocation", "分摊规则", DISPATCH),
             ("console.calibrations", "参数辨识", DISPATCH),
         ),
     ),
@@ -92,7 +94,17 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, frozenset[str]], ...]], ...] 
 )
 
 PAGES = (
-    *(sessions, finance, counter, billing, rules, cold, settlements, calibrations),
+    *(
+        sessions,
+        finance,
+        counter,
+        billing,
+        rules,
+        cold,
+        settlements,
+        allocation_rules,
+        calibrations,
+    ),
     *(reading, runs, supplies, anomalies, imports, buses, bus_jobs),
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from flask import request
+
 from backend.base.errors import Problem
 
 
@@ -20,3 +22,14 @@ def needed(text: str) -> int:
     if found is None:
         raise Problem("not_found")
     return found
+
+
+def maybe(name: str, default: int | None = None) -> int | None:
+    """A number of the query string; what is none is as if it were not there."""
+    text = request.args.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else default
+
+
+def page() -> int:
+    """Which page of a list is asked for."""
+    return maybe("page", 1) or 1

@@ -11,8 +11,9 @@ from werkzeug.wrappers import Response
 
 from backend.base.db import db
 from backend.base.errors import Problem
+from backend.console import asked
 from backend.console.bus_words import JOB_STATES, WORDS
-from backend.console.buses import ID, page_number
+from backend.console.buses import ID
 from backend.console.sessions import attempt, now, roles
 from backend.metering import bus_desk, bus_jobs, bus_searches, concentrator_jobs
 from backend.metering.bus_searches import KINDS, SEARCHES, Adoption
@@ -41,7 +42,7 @@ def job_list() -> str:
     """The latest jobs of all buses."""
     state = request.args.get("state", "")
     state = state if state in JOB_STATES else ""
-    page = bus_desk.jobs(state=state or None, page=page_number())
+    page = bus_desk.jobs(state=state or None, page=asked.page())
     return render_template("console/bus_jobs.html", page=page, state=state, now=now(), **WORDS)
 
 

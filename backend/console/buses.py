@@ -8,6 +8,7 @@ from flask import Blueprint, current_app, render_template, request
 
 from backend.archive.models import Region
 from backend.base.db import db
+from backend.console import asked
 from backend.console.bus_words import WORDS
 from backend.console.sessions import now, roles
 from backend.metering import bus_desk, bus_rules, concentrator_jobs
@@ -31,17 +32,6 @@ def register(blueprint: Blueprint) -> None:
     add("/refused", "refused", refused_list)
 
 
-def number(name: str, default: int | None = None) -> int | None:
-    """A number of the query string; what is none is as if it were not there."""
-    text = request.args.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else default
-
-
-def page_number() -> int:
-    """Which page is asked for."""
-    return number("page", 1) or 1
-
-
 @access.allow("operator", "manager")
 def bus_list() -> str:
     """All buses, or those of a region and in a state."""
@@ -58,10 +48,10 @@ def bus_live() -> str:
 def _list() -> dict[str, Any]:
     state = request.args.get("state", "")
     state = state if state in bus_rules.STATES else ""
-    region = number("region")
+    region = asked.maybe("region")
     moment = now()
     return {
-        "page": bus_desk.buses(moment, region_id=region, state=state or None, page=page_number()),
+        "page": bus_desk.buses(moment, region_id=region, state=state or None, page=asked.page()),
         "states": bus_desk.states(region),
         "region": region,
         "state": state,
@@ -97,12 +87,12 @@ def bus_page(bus_id: int) -> str:
 @access.allow("operator", "manager")
 def refused_list() -> str:
     """Refused frames, of all or of one bus or code, with the week's counts."""
-    bus_id, code = number("bus"), request.args.get("code", "")[:MAX_CODE].replace("\x00", "")
+    bus_id, code = asked.maybe("bus"), request.args.get("code", "")[:MAX_CODE].replace("\x00", "")
     moment = now()
     days, week = bus_desk.refused_week(moment, bus_id)
     return render_template(
         "console/refused.html",
-        page=bus_desk.frames(bus_id=bus_id, code=code or None, page=page_number()),
+        page=bus_desk.frames(bus_id=bus_id, code=code or None, page=asked.page()),
         bus=bus_desk.bus(bus_id, moment) if bus_id else None,
         code=code,
         days=days,

@@ -13,9 +13,8 @@ from typing import Any, Final
 from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
+from backend.base.paging import Page, page_of
 
-PAGE: Final = 50
-MAX_PAGE: Final = 10_000
 MAX_METERS: Final = 500
 WEEK: Final = 7
 
@@ -102,26 +101,11 @@ SELECT code, day, sum(count)::bigint AS count FROM refused_count
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """The rows of one page, and whether there is another behind it."""
-
-    rows: Sequence[Any]
-    number: int
-    has_next: bool
-
-
 def _rows(sql: str, **values: Any) -> Sequence[Any]:
     return db.session.execute(db.text(sql), values).all()
 
 
-def _page(sql: str, number: int, **values: Any) -> Page:
-    number = min(max(number, 1), MAX_PAGE)
-    rows = _rows(sql, limit=PAGE + 1, offset=(number - 1) * PAGE, **values)
-    return Page(rows[:PAGE], number, len(rows) > PAGE)
-
-
-def _days(now: datetime) -> dict[str, date]:
+def _days(now: datetime) -> dict[str, Any]:
     today = business_day(now)
     return {"today": today, "week_ago": today - timedelta(days=WEEK)}
 
@@ -130,12 +114,12 @@ def buses(
     now: datetime, *, region_id: int | None = None, state: str | None = None, page: int = 1
 ) -> Page:
     """Buses of a region and all below it, in a state; what needs a person first."""
-    return _page(_BUSES, page, region=region_id, state=state, bus=None, **_days(now))
+    return page_of(_BUSES, page, region=region_id, state=state, bus=None, **_days(now))
 
 
 def bus(bus_id: int, now: datetime) -> Any:
     """One bus as the list shows it; Problem not_found."""
-    found = _page(_BUSES, 1, region=None, state=None, bus=bus_id, **_days(now)).rows
+    found = page_of(_BUSES, 1, region=None, state=None, bus=bus_id, **_days(now)).rows
     if not found:
         raise Problem("not_found")
     return found[0]
@@ -154,12 +138,12 @@ def meters(bus_id: int, now: datetime) -> Sequence[Any]:
 
 def jobs(*, bus_id: int | None = None, state: str | None = None, page: int = 1) -> Page:
     """Jobs on buses, the newest first."""
-    return _page(_JOBS, page, bus=bus_id, state=state)
+    return page_of(_JOBS, page, bus=bus_id, state=state)
 
 
 def frames(*, bus_id: int | None = None, code: str | None = None, page: int = 1) -> Page:
     """Refused frames, the newest first."""
-    return _page(_FRAMES, page, bus=bus_id, code=code)
+    return page_of(_FRAMES, page, bus=bus_id, code=code)
 
 
 @dataclass(frozen=True, slots=True)

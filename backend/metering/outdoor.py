@@ -39,6 +39,11 @@ class Outdoor:
     slots: Slots
 
 
+def is_near(building_id: int) -> bool:
+    """Whether a weather sensor counts for the building."""
+    return db.session.execute(_NEAREST, {"building": building_id}).first() is not None
+
+
 def series_of(building_id: int, days: Sequence[date]) -> Outdoor | None:
     """The outdoor temperature over `days` laid end to end; None where no sensor is near."""
     rows = db.session.execute(_NEAREST, {"building": building_id}).all()

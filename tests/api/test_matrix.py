@@ -39,6 +39,7 @@ DISPATCH_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, STOPPED, STOPPED)
 FINANCE_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, STOPPED, 403, 403)
 SETTLEMENT_PAGE = (*(SIGN_IN,) * 3, 403, 200, 200, 200)
 OPERATOR_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, STOPPED, 403)
+MANAGER_FORM = (*(SIGN_IN,) * 3, *(403,) * 3, STOPPED)
 
 I = "<int(max=9223372036854775807):"  # noqa: E741
 TABLE: dict[tuple[str, str], tuple[int, ...]] = {
@@ -202,6 +203,11 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", f"/console/tariffs/{I}tariff_id>/approve"): (*(SIGN_IN,) * 3, *(403,) * 3, STOPPED),
     ("POST", f"/console/tariffs/{I}tariff_id>/drop"): MONEY_FORM,
     ("GET", "/console/requests"): MONEY_PAGE,
+    ("GET", "/console/allocation"): DISPATCH_PAGE,
+    ("GET", f"/console/allocation/{I}building_id>"): DISPATCH_PAGE,
+    ("GET", f"/console/allocation/{I}building_id>/<method>"): DISPATCH_PAGE,
+    ("POST", f"/console/allocation/{I}building_id>/<method>"): MANAGER_FORM,
+    ("POST", f"/console/allocation-rules/{I}rule_id>/end"): MANAGER_FORM,
     ("GET", "/console/rules"): MONEY_PAGE,
     ("GET", "/console/rules/<topic>/new"): MONEY_PAGE,
     ("POST", "/console/rules/<topic>"): MONEY_FORM,
@@ -325,6 +331,7 @@ def town(merchant):
         "out_trade_no": ordered.json["order"]["out_trade_no"],
         "day": "2026-11-19",
         "topic": "late_fee",
+        "method": "area",
         **dict.fromkeys(("name", "filename", "rest"), "nothing-of-that-name"),
     }
     return SimpleNamespace(app=merchant, people=people, names=names, bill=bill, meter=meter)

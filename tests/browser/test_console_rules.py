@@ -6,7 +6,7 @@ import pytest
 
 from backend.base.db import db
 from backend.billing import topics
-from tests import builders
+from tests import builders, paper18
 from tests.browser.test_console_reading import sign_in
 
 WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -37,6 +37,18 @@ def test_the_pages_of_rules_fit_a_desk_and_a_phone(site, page, small_page, town,
             one.get_by_role("heading", level=1).wait_for()
             assert one.evaluate(WIDE) <= 0, path
             shot(one, f"rules-{name}-{number}")
+
+
+def test_the_pages_of_sharing_heat_fit_a_desk_and_a_phone(site, page, small_page, app, shot):
+    house, _ = paper18.load(date(2026, 11, 17))
+    builders.make_staff("boss", roles=["manager"], name="赵经理")
+    for name, one in (("desk", page), ("phone", small_page)):
+        sign_in(one, "boss")
+        for number, path in enumerate(("", f"/{house.id}", f"/{house.id}/temperature_area")):
+            one.goto(f"{site}/console/allocation{path}")
+            one.get_by_role("heading", level=1).wait_for()
+            assert one.evaluate(WIDE) <= 0, path
+            shot(one, f"allocation-{name}-{number}")
 
 
 def test_another_band_is_one_press_and_what_is_wrong_stands_beside_it(site, page, town, shot):
