@@ -16,18 +16,13 @@ from backend.base.clock import Clock, SystemClock
 from backend.base.db import db, engine_options, sqlalchemy_url
 from backend.base.sealed import Seal
 
-MODEL_MODULES = tuple(
-    f"backend.{room}.models"
-    for room in (
-        "people",
-        "archive",
-        "metering",
-        "allocation",
-        "ledger",
-        "billing",
-        "cashier",
-        "notices",
-    )
+_ROOMS = (
+    *("people", "archive", "metering", "allocation"),
+    *("ledger", "billing", "cashier", "notices"),
+)
+MODEL_MODULES = (
+    *(f"backend.{room}.models" for room in _ROOMS),
+    "backend.cashier.collection_models",
 )
 # Each has `init_app(app)`; loaded by name so that a worker without web pages stays small.
 WEB_MODULES = ("backend.api", "backend.console")

@@ -332,6 +332,13 @@ SETTINGS: tuple[Setting, ...] = (
         "fen of one order above which a refund, or parked money moved, needs a second person",
     ),
     S("NUAN_COUNTER_BANK", str, "main", "bank account (ledger name) floats come from and go to"),
+    S(
+        "NUAN_BANK_FORMATS_DIR",
+        str,
+        "",
+        "directory of formats (*.toml) of the company's own banks' and acquirers' files, over "
+        "those that come with Nuan",
+    ),
     S("NUAN_SANDBOX_PORT", int, 8001, "port of the outside parties' sandbox"),
     S("NUAN_METER_PORT", int, 8100, "first port of the simulated buses"),
     S("NUAN_REMINDER_HOUR", int, 10, "hour of the day (Asia/Shanghai) overdue reminders leave"),

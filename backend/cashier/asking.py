@@ -70,12 +70,15 @@ def end_open_orders(bill_ids: Sequence[int], now: datetime) -> None:
     """End every online order over these bills at its channel, or learn that it was paid; commits.
 
     For the counter, where the money is about to be taken: what is closed at its channel cannot be
-    paid any more.  Problem order_open where the channel gives no word.
+    paid any more.  Problem order_open where the channel gives no word, bill_in_collection where
+    a bank has been asked for it.
     """
     for order in open_orders(bill_ids):
         try:
             ask(order, now, close=True)
         except ChannelError as error:
+            if error.code == "in_collection":
+                raise Problem("bill_in_collection") from error
             log.warning("channel gave no word", extra={"order": order.out_trade_no})
             detail = "该账单有一笔线上支付正在进行，渠道暂时无法连接，请勿收款，稍后再试。"
             raise Problem("order_open", detail) from error

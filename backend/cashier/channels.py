@@ -14,6 +14,8 @@ from pathlib import Path
 from flask import Flask, current_app
 
 from backend.base.errors import Problem
+from backend.cashier.collection_channel import BankCollection
+from backend.cashier.rules import BANK
 from backend.config import SettingError, Settings
 from payments.alipay import Alipay, AlipayConfig
 from payments.alipay_statement import fingerprinted, parse_alipay_bill
@@ -33,6 +35,8 @@ class Kind:
     parse         a statement's bytes -> rows (settings, data, day)
     day_ends_early  how long before midnight the channel's own day ends
     fingerprint   a statement without what differs each time it is fetched
+    online        False where money is collected by files alone (banks): nobody pays by it, and its
+                  proof is the bank account's (cashier.bank_day)
     """
 
     is_set_up: Callable[[Settings], bool]
@@ -41,17 +45,18 @@ class Kind:
     webhook: str
     day_ends_early: timedelta = timedelta(0)
     fingerprint: Callable[[bytes], bytes] = bytes
+    online: bool = True
 
 
 def set_up() -> tuple[str, ...]:
-    """The names of the channels this company has."""
+    """The names of the channels residents can pay by and a statement is fetched of."""
     settings: Settings = current_app.extensions["nuan_settings"]
-    return tuple(name for name, kind in KINDS.items() if kind.is_set_up(settings))
+    return tuple(n for n, kind in KINDS.items() if kind.online and kind.is_set_up(settings))
 
 
 def channel_for(name: str) -> PaymentChannel:
     """The channel `name`; Problem channel_unknown where it is not set up."""
-    if name not in KINDS or name not in set_up():
+    if name not in KINDS or not KINDS[name].is_set_up(current_app.extensions["nuan_settings"]):
         raise Problem("channel_unknown")
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     built: dict[str, PaymentChannel] = app.extensions.setdefault("nuan_channels", {})
@@ -136,6 +141,10 @@ def _unionpay(settings: Settings, clock: Clock) -> PaymentChannel:
     return UnionPay(config, clock)
 
 
+def _no_statement(settings: Settings, data: bytes, day: date) -> Statement:
+    raise Problem("channel_unknown")
+
+
 def _public_keys(text: str) -> dict[str, bytes]:
     """'PUB_KEY_ID_…=file, …'; platform certificates need not be named: they come by the API."""
     found = {}
@@ -178,5 +187,6 @@ KINDS: dict[str, Kind] = {
         "unionpay",
         day_ends_early=timedelta(hours=1),
     ),
+    BANK: Kind(lambda s: True, lambda s, c: BankCollection(), _no_statement, "", online=False),
 }
-CHANNELS: tuple[str, ...] = tuple(KINDS)
+CHANNELS: tuple[str, ...] = tuple(name for name, kind in KINDS.items() if kind.online)

@@ -12,6 +12,13 @@ from backend.base.db import db
 from backend.base.errors import Problem
 from backend.billing.models import Bill
 from backend.cashier import rules
+from backend.cashier.models import OrderItem, PaymentOrder
+
+_COLLECTING = (
+    sa.exists()
+    .where(OrderItem.bill_id == Bill.id, OrderItem.open, OrderItem.channel == rules.BANK)
+    .where(PaymentOrder.id == OrderItem.order_id, PaymentOrder.state == "paying")
+)
 
 
 def payable_bills(bill_ids: Sequence[int], *, lock: bool = False) -> list[sa.Row[Any]]:
@@ -24,11 +31,20 @@ def payable_bills(bill_ids: Sequence[int], *, lock: bool = False) -> list[sa.Row
 
 
 def bills_of(bill_ids: Sequence[int], *, lock: bool = False) -> list[sa.Row[Any]]:
-    """id, household_id, utility, open_fen (what can still be paid) of the bills that exist."""
+    """id, household_id, utility, open_fen (what can still be paid) of the bills that exist.
+
+    `collecting`: a bank has been asked for the bill and has not answered.
+    """
     open_fen = sa.case((Bill.state == "issued", Bill.amount_fen - Bill.paid_fen), else_=0)
-    query = sa.select(Bill.id, Bill.household_id, Bill.utility, open_fen.label("open_fen"))
+    query = sa.select(
+        Bill.id,
+        Bill.household_id,
+        Bill.utility,
+        open_fen.label("open_fen"),
+        _COLLECTING.label("collecting"),
+    )
     query = query.where(Bill.id.in_(bill_ids)).order_by(Bill.id)
-    return list(db.session.execute(query.with_for_update() if lock else query))
+    return list(db.session.execute(query.with_for_update(of=Bill) if lock else query))
 
 
 def payable_by(resident_id: int, bill_ids: Sequence[int]) -> list[sa.Row[Any]]:
@@ -41,7 +57,7 @@ def payable_by(resident_id: int, bill_ids: Sequence[int]) -> list[sa.Row[Any]]:
 
 
 def _refuse(bill_ids: Sequence[int], rows: Sequence[sa.Row[Any]]) -> None:
-    items = [rules.Item(row.id, row.household_id, row.open_fen) for row in rows]
+    items = [rules.Item(row.id, row.household_id, row.open_fen, row.collecting) for row in rows]
     refused = rules.refusal(bill_ids, items)
     if refused:
         raise Problem(refused, field="bill_ids")

@@ -29,6 +29,8 @@ STATEMENT_READY = time(10, 0)
 MAX_FEE_RATE = Decimal("0.01")
 
 OPEN = ("created", "paying")
+# The channel of orders a bank collects by file; `paying` once its file is being written.
+BANK = "bank"
 
 
 class Verdict(StrEnum):
@@ -46,6 +48,7 @@ class Item:
     bill_id: int
     household_id: int
     open_fen: int
+    collecting: bool = False  # a bank has been asked for it and has not answered yet
 
 
 def refusal(bill_ids: Sequence[int], items: Sequence[Item]) -> str | None:
@@ -61,6 +64,8 @@ def refusal(bill_ids: Sequence[int], items: Sequence[Item]) -> str | None:
         return "bills_not_together"
     if any(item.open_fen <= 0 for item in items):
         return "bill_not_payable"
+    if any(item.collecting for item in items):
+        return "bill_in_collection"
     return None
 
 

@@ -12,6 +12,7 @@ from payments.sandbox import alipay_desk, unionpay_desk, wechat_desk
 from payments.sandbox.alipay_desk import AlipayParty
 from payments.sandbox.alipay_gateway import alipay_blueprint
 from payments.sandbox.alipay_keys import ensure_alipay_keys
+from payments.sandbox.bank_desk import bank_blueprint
 from payments.sandbox.browser import browser_blueprint
 from payments.sandbox.control import control_blueprint
 from payments.sandbox.desk import Sandbox, SandboxSettings
@@ -92,6 +93,7 @@ def create_sandbox_app(
     app.register_blueprint(control_blueprint(box, platform, notifier))
     app.register_blueprint(pages_blueprint(box))
     app.register_blueprint(browser_blueprint(box))
+    app.register_blueprint(bank_blueprint(box))
     _log_calls(app, box)
     notifier.start(box)
     return app
