@@ -339,6 +339,12 @@ SETTINGS: tuple[Setting, ...] = (
         "directory of formats (*.toml) of the company's own banks' and acquirers' files, over "
         "those that come with Nuan",
     ),
+    S(
+        "NUAN_PAYOUT_WORDS",
+        str,
+        "财付通=wechat,支付宝=alipay,银联商务=unionpay",
+        "by what word in a bank account's movement a channel's payout is known: word=channel pairs",
+    ),
     S("NUAN_SANDBOX_PORT", int, 8001, "port of the outside parties' sandbox"),
     S("NUAN_METER_PORT", int, 8100, "first port of the simulated buses"),
     S("NUAN_REMINDER_HOUR", int, 10, "hour of the day (Asia/Shanghai) overdue reminders leave"),

@@ -283,34 +283,6 @@ def apply_payment(bill_id: int, amount_fen: int, at: datetime) -> bool:
     return bool(apply_payments({bill_id: amount_fen}, at))
 
 
-_APPLY = """
-WITH p AS (SELECT * FROM unnest(CAST(:ids AS bigint[]), CAST(:fen AS bigint[])) AS p(id, fen)),
-held AS (SELECT b.id FROM bill b JOIN p ON p.id = b.id ORDER BY b.id FOR UPDATE OF b),
-paid AS (
-    UPDATE bill b SET paid_fen = b.paid_fen + p.fen,
-           state = CASE WHEN b.paid_fen + p.fen = b.amount_fen THEN 'paid' ELSE 'issued' END,
-           paid_at = CASE WHEN b.paid_fen + p.fen = b.amount_fen THEN CAST(:at AS timestamptz) END
-      FROM p JOIN held ON held.id = p.id
-     WHERE b.id = p.id AND b.state = 'issued' AND b.paid_fen + p.fen <= b.amount_fen
- RETURNING b.id, p.fen)
-INSERT INTO bill_payment (bill_id, amount_fen, paid_at, day)
-SELECT id, fen, CAST(:at AS timestamptz), CAST(:day AS date) FROM paid ORDER BY id
-RETURNING bill_id
-"""
-
-
-def apply_payments(amounts_fen: Mapping[int, int], at: datetime) -> set[int]:
-    """`apply_payment` for many bills, {bill id: fen}, in one statement; the ids that took it."""
-    ids = sorted(amounts_fen)
-    values = {
-        "ids": ids,
-        "fen": [amounts_fen[bill_id] for bill_id in ids],
-        "at": at,
-        "day": business_day(at),
-    }
-    return set(db.session.scalars(sa.text(_APPLY), values))
-
-
 def take_back_payment(bill_id: int, amount_fen: int, at: datetime) -> bool:
     """Count a payment no longer, the day it was made; False where the bill stands no longer."""
     done = changed(

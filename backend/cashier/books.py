@@ -33,6 +33,16 @@ def posting_time(at: datetime, now: datetime) -> datetime:
     return now if db.session.get(FinanceDay, day) is not None else at
 
 
+def moment_on(day: date, now: datetime) -> datetime:
+    """When something that is only known to have happened on a day is posted.
+
+    Now for today, the last second of a day that is over, now again where that day is closed.
+    """
+    if day >= business_day(now):
+        return now
+    return posting_time(day_bounds(day)[1] - timedelta(seconds=1), now)
+
+
 def lock_day(day: date, *, shared: bool) -> None:
     """Hold a finance day until commit: many may post into it, or one may close it."""
     function = sa.func.pg_advisory_xact_lock_shared if shared else sa.func.pg_advisory_xact_lock

@@ -21,6 +21,7 @@ class CollectingBank(Base):
     name: Mapped[str]
     format: Mapped[str]  # a name of payments.flat_format.formats
     merchant: Mapped[str]
+    fee_per_line_fen: Mapped[Fen] = mapped_column(server_default="0")  # kept from what it pays out
     active: Mapped[bool] = mapped_column(server_default=sa.true())
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from backend.base.clock import business_day, day_start
+from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.base.sealed import seal
@@ -259,7 +259,7 @@ def _post(batch_no: str, won: Sequence[Decided], settled_on: date, now: datetime
         return
     ids = [one.known.order_id for one in won]
     rows = db.session.execute(_ITEMS, {"ids": ids}).all()
-    at = _posting_time(settled_on, now)
+    at = books.moment_on(settled_on, now)
     applied = billing.apply_payments({row.bill_id: row.bill_fen for row in rows}, at)
     orders: dict[int, list[Any]] = {}
     for row in rows:
@@ -301,14 +301,3 @@ def _drafts(
             memo=f"银行代扣 {batch_no}",
             detail={"out_trade_no": first.out_trade_no, "batch_no": batch_no},
         )
-
-
-def _posting_time(settled_on: date, now: datetime) -> datetime:
-    """The last moment of the day the bank took the money, or now where that day is today's.
-
-    Of a closed day: now (books.posting_time).
-    """
-    if settled_on == business_day(now):
-        return now
-    last = day_start(settled_on + timedelta(days=1)) - timedelta(seconds=1)
-    return books.posting_time(last, now)

@@ -11,14 +11,12 @@ from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.cashier import books, counter_day, matching, refunds, rules
+from backend.cashier import bank_day, books, counter_day, matching, proofs, refunds, rules
 from backend.cashier.channels import channel_for, set_up
 from backend.cashier.confirm import confirm
-from backend.cashier.matching import Difference, Sums
 from backend.cashier.models import Break, FinanceDay, PaymentOrder, Reconciliation, Refund
 from backend.cashier.statements import fetch_statement, kept_statement
 from backend.ledger import chart
@@ -61,6 +59,7 @@ def close_day(day: date, staff_id: int | None, reason: str | None, now: datetime
         if kept_statement(channel, day) is None:
             fetch_statement(channel, day, now)
         reconcile(channel, day, now)
+    bank_day.examine_all(day, now)
     db.session.commit()  # what was found stands, whether the day can be closed or not
     books.lock_day(day, shared=False)
     closed = db.session.get(FinanceDay, day, populate_existing=True)
@@ -68,7 +67,8 @@ def close_day(day: date, staff_id: int | None, reason: str | None, now: datetime
         return closed
     # Once more under the lock: nothing can be posted into the day from here on.
     found = [_examine(channel, day, _statement_id(channel, day), now) for channel in channels]
-    open_breaks = _open_breaks([row.id for row in found])
+    found += bank_day.examine_all(day, now)
+    open_breaks = proofs.open_breaks([row.id for row in found])
     unequal = [row for row in found if row.state != "agreed"]
     signed = bool(reason and staff_id)
     if (open_breaks or _unexplained(unequal)) and not signed:
@@ -112,6 +112,7 @@ def day_summary(day: date) -> dict[str, Any]:
         "closed_by": closed.closed_by if closed else None,
         "reason": closed.reason if closed else None,
         "channels": [_channel_summary(channel, day) for channel in set_up()],
+        "accounts": bank_day.summary(day),
         "counter": counter_day.examine(day),
     }
 
@@ -143,92 +144,16 @@ def _ask_and_post(
 
 def _examine(channel: str, day: date, statement_id: int, now: datetime) -> Reconciliation:
     """Write down the day's sums and differences and post its fees; asks nobody."""
-    kept = _kept(channel, day)
+    kept = proofs.kept(channel, day)
     if kept is not None and db.session.get(FinanceDay, day) is not None:
         return kept
     sums = matching.sums(channel, day, statement_id)
     found = matching.differences(channel, day, statement_id)
-    row = _write(channel, day, sums, now)
-    _write_breaks(row.id, found, now)
-    agreed = sums.equal and not _open_breaks([row.id])
-    row.state = "agreed" if agreed else "breaks"
+    row = proofs.keep(channel, day, sums, found, now)
     # Last, for it holds the clearing account's balance until the commit: payments wait for it.
     books.post_fees(channel, day, sums.fee_fen)
     db.session.flush()
     return row
-
-
-def _kept(channel: str, day: date) -> Reconciliation | None:
-    query = sa.select(Reconciliation).where(
-        Reconciliation.channel == channel, Reconciliation.day == day
-    )
-    found: Reconciliation | None = db.session.scalar(query)
-    return found
-
-
-def _write(channel: str, day: date, sums: Sums, now: datetime) -> Reconciliation:
-    values = {
-        "state": "breaks",
-        "checked_at": now,
-        "ledger_fen": sums.ledger_fen,
-        "channel_fen": sums.channel_fen,
-        "orders_fen": sums.orders_fen,
-        "fee_fen": sums.fee_fen,
-        "payments": sums.payments,
-        "refunds": sums.refunds,
-    }
-    statement = insert(Reconciliation).values(channel=channel, day=day, **values)
-    statement = statement.on_conflict_do_update(index_elements=["channel", "day"], set_=values)
-    returning = statement.returning(Reconciliation)
-    return db.session.scalars(returning, execution_options={"populate_existing": True}).one()
-
-
-def _write_breaks(reconciliation_id: int, found: Sequence[Difference], now: datetime) -> None:
-    """Add what is new; what is gone is resolved by itself, what comes back is open again."""
-    references = [f"{one.kind}:{one.reference}" for one in found]
-    gone = sa.update(Break).where(
-        Break.reconciliation_id == reconciliation_id,
-        Break.resolved_at.is_(None),
-        (Break.kind + ":" + Break.reference).not_in(references),
-    )
-    db.session.execute(gone.values(resolved_at=now, resolution=_BY_ITSELF))
-    if not found:
-        return
-    rows = [
-        {
-            "reconciliation_id": reconciliation_id,
-            "kind": one.kind,
-            "reference": one.reference,
-            "ours_fen": one.ours_fen,
-            "theirs_fen": one.theirs_fen,
-            "suggestion": rules.SUGGESTIONS[one.kind],
-        }
-        for one in found
-    ]
-    statement = insert(Break).values(rows)
-    came_back = Break.resolution == _BY_ITSELF
-    db.session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["reconciliation_id", "kind", "reference"],
-            set_={
-                "ours_fen": statement.excluded.ours_fen,
-                "theirs_fen": statement.excluded.theirs_fen,
-                "resolved_at": sa.case((came_back, None), else_=Break.resolved_at),
-                "resolution": sa.case((came_back, None), else_=Break.resolution),
-            },
-        )
-    )
-
-
-_BY_ITSELF = "再次对账时已相符"
-
-
-def _open_breaks(reconciliation_ids: Sequence[int]) -> list[Break]:
-    query = sa.select(Break).where(
-        Break.reconciliation_id.in_(reconciliation_ids), Break.resolved_at.is_(None)
-    )
-    query = query.order_by(Break.id).execution_options(populate_existing=True)
-    return list(db.session.scalars(query))
 
 
 def _unexplained(unequal: Sequence[Reconciliation]) -> bool:
@@ -236,7 +161,7 @@ def _unexplained(unequal: Sequence[Reconciliation]) -> bool:
     explained = sa.select(Break.reconciliation_id).where(
         Break.reconciliation_id.in_([row.id for row in unequal]),
         Break.resolution.is_not(None),
-        Break.resolution != _BY_ITSELF,
+        Break.resolution != proofs.BY_ITSELF,
     )
     return {row.id for row in unequal} != set(db.session.scalars(explained))
 
@@ -253,7 +178,9 @@ def _close(
     open_breaks: Sequence[Break],
     now: datetime,
 ) -> FinanceDay:
-    summary = {row["channel"]: _frozen(row) for row in day_summary(day)["channels"]}
+    whole = day_summary(day)
+    summary = {row["channel"]: _frozen(row) for row in whole["channels"]}
+    summary |= {row["channel"]: bank_day.frozen(row) for row in whole["accounts"]}
     counter = counter_day.examine(day)
     if counter.accounts or counter.open_shifts:
         summary["counter"] = counter.frozen()
@@ -280,7 +207,7 @@ def _frozen(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _channel_summary(channel: str, day: date) -> dict[str, Any]:
-    statement, kept = kept_statement(channel, day), _kept(channel, day)
+    statement, kept = kept_statement(channel, day), proofs.kept(channel, day)
     figures: Any = kept or matching.sums(channel, day, statement.id if statement else 0)
     names = ("ledger_fen", "channel_fen", "orders_fen", "fee_fen", "payments", "refunds")
     return {
@@ -291,17 +218,9 @@ def _channel_summary(channel: str, day: date) -> dict[str, Any]:
         "statement_sha1": statement.sha1 if statement else None,
         "statement_rows": statement.rows if statement else None,
         **{name: getattr(figures, name) for name in names},
-        "breaks": _breaks_view(kept.id) if kept else [],
+        "breaks": proofs.breaks_view(kept.id) if kept else [],
         **_pending(channel),
     }
-
-
-def _breaks_view(reconciliation_id: int) -> list[dict[str, Any]]:
-    names = ["id", "kind", "reference", "ours_fen", "theirs_fen", "suggestion", "owner"]
-    names += ["resolved_at", "resolution"]
-    query = sa.select(Break).where(Break.reconciliation_id == reconciliation_id)
-    rows = db.session.scalars(query.order_by(Break.resolved_at.is_not(None), Break.id))
-    return [{name: getattr(row, name) for name in names} for row in rows]
 
 
 def _pending(channel: str) -> dict[str, int]:

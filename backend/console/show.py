@@ -25,7 +25,7 @@ KINDS = {
     "room": "室温",
     "outdoor": "室外温度",
 }
-CHANNELS = {"wechat": "微信支付", "alipay": "支付宝", "unionpay": "银联", "bank": "银行"}
+CHANNELS = {"wechat": "微信支付", "alipay": "支付宝", "unionpay": "银联", "bank": "银行代扣"}
 BREAKS = {
     "missing_here": "本方缺账",
     "missing_there": "渠道缺账",
@@ -34,6 +34,11 @@ BREAKS = {
     "refund": "退款不符",
     "duplicate": "重复收款",
     "cross_day": "跨日",
+    "statement_missing": "缺流水",
+    "payout_missing": "未到账",
+    "payout_amount": "到账不符",
+    "credit_unknown": "不明来款",
+    "debit_unknown": "不明支出",
 }
 OWNERS = {"finance": "财务", "operator": "运维", "manager": "管理"}
 
@@ -126,8 +131,9 @@ def kind(name: str) -> str:
 
 
 def channel(name: str) -> str:
-    """A payment channel."""
-    return CHANNELS.get(name, name)
+    """A payment channel, or the bank account `account:<code>`."""
+    family, _, code = name.partition(":")
+    return f"银行账户 {code}" if family == "account" else CHANNELS.get(name, name)
 
 
 def break_kind(name: str) -> str:
