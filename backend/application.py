@@ -13,7 +13,7 @@ from flask_migrate import Migrate
 from backend import config
 from backend.base import logs, postgres, tasks, web
 from backend.base.clock import Clock, SystemClock
-from backend.base.db import db, engine_options, sqlalchemy_url
+from backend.base.db import db, engine_options, ping_idle, sqlalchemy_url
 from backend.base.sealed import Seal
 
 _ROOMS = (
@@ -55,6 +55,8 @@ def build(
     for module in MODEL_MODULES:
         import_module(module)
     db.init_app(app)
+    with app.app_context():
+        ping_idle(db.engine)
     Migrate(app, db, directory=migrations_directory(), compare_type=True)
     tasks.bind(app)
     if web_pages:

@@ -169,3 +169,26 @@ class Calibration(Base):
     approved_by: Mapped[int | None] = ref("staff", nullable=True, index=False)
     decided_at: Mapped[datetime | None]
     effective_from: Mapped[date | None]
+
+
+class HeatSummary(Base):
+    """A home's heat as its home screen says it, up to `as_of`, the last day known.
+
+    `month_wh` with `before_wh`, and `year_wh` with `last_wh`, are the same number of whole days of
+    two months and of two seasons; None where a day of either is not known.
+    """
+
+    __tablename__ = "heat_summary"
+
+    household_id: Mapped[int] = ref("household", primary=True)
+    as_of: Mapped[Day]
+    season_from: Mapped[Day]
+    season_wh: Mapped[Big]
+    month_wh: Mapped[int | None] = mapped_column(sa.BigInteger)
+    before_wh: Mapped[int | None] = mapped_column(sa.BigInteger)
+    year_wh: Mapped[int | None] = mapped_column(sa.BigInteger)
+    last_wh: Mapped[int | None] = mapped_column(sa.BigInteger)
+    recent_wh: Mapped[Big]  # of the last SIMILAR_DAYS
+    others: Mapped[int]  # homes of the building beside this one that were measured as long
+    others_wh: Mapped[Big]
+    others_dm2: Mapped[Big]

@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy.dialects import postgresql as pg
 
-from backend.allocation import service, settling
+from backend.allocation import heat_summary, service, settling
 from backend.archive.models import Building
 from backend.base import tasks
+from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.metering import closing, reopening
@@ -41,6 +42,7 @@ def close_building_day(
     row = db.session.get_one(ClosedDay, (building_id, day), populate_existing=True)
     row.closed_at, row.summary, row.reopened_at = now, summary, None
     db.session.flush()
+    heat_summary.refresh(building_id, business_day(now))
     return row
 
 

@@ -95,7 +95,7 @@ def subscribe(answer: dict[str, Any]) -> dict[str, int]:
 @bp.get(f"/households/<{ID}:household_id>/home")
 @bp.output(Home)
 @bp.doc(responses=[404])
-@allow("resident")
+@allow("resident", reads=True)
 def home(household_id: int) -> Response:
     """The home screen in one call."""
     return answers.quick_json(home_screen.home(principal().id, household_id, answers.now()))

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from flask import Flask, current_app, request
 
+from backend.base.db import db
 from backend.base.errors import Problem
 from backend.people.models import ROLES
 from backend.people.service import Principal, principal_of
@@ -48,14 +49,18 @@ class Door:
     refuse: Callable[[Problem], Any] | None = None
 
 
-def allow(*who: str) -> Callable[[View], View]:
-    """Declare who may call a view; ValueError for a word that is not in WHO."""
+def allow(*who: str, reads: bool = False) -> Callable[[View], View]:
+    """Declare who may call a view; ValueError for a word that is not in WHO.
+
+    `reads`: the view only ever reads, so its statements need no BEGIN and COMMIT around them.
+    """
     unknown = set(who) - WHO
     if unknown or not who:
         raise ValueError(f"@allow wants some of {sorted(WHO)}, not {sorted(unknown)}")
 
     def declare(view: View) -> View:
         view._nuan_allow = frozenset(who)  # type: ignore[attr-defined]
+        view._nuan_reads = reads  # type: ignore[attr-defined]
         return view
 
     return declare
@@ -109,6 +114,8 @@ def _check() -> Any:
         raise Problem("forbidden")
     if "anyone" in who:
         return None
+    if getattr(current_app.view_functions[request.endpoint], "_nuan_reads", False):
+        db.session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
     door: Door = current_app.extensions[_KEY].get(request.blueprint or "", _BEARER)
     try:
         found = request.environ[_WHO] = door.resolve()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy.dialects.postgresql import insert
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -137,11 +138,11 @@ def sign_out(token_text: str, now: datetime) -> None:
 
 
 # Asked with every request, so it is one statement by unique index and not the ORM.
-_PRINCIPAL = """
+_PRINCIPAL = sa.text("""
 SELECT t.resident_id, t.staff_id, t.expires_at, t.revoked_at, s.roles, s.active
   FROM access_token t LEFT JOIN staff s ON s.id = t.staff_id
- WHERE t.token_hash = %s
-"""
+ WHERE t.token_hash = :token_hash
+""")
 
 
 def principal_of(token_text: str, now: datetime) -> Principal | None:
@@ -152,9 +153,8 @@ def principal_of(token_text: str, now: datetime) -> Principal | None:
     """
     if len(token_text) > rules.MAX_TOKEN_CHARS:
         return None
-    row = (
-        db.session.connection().exec_driver_sql(_PRINCIPAL, (rules.token_hash(token_text),)).first()
-    )
+    asked = {"token_hash": rules.token_hash(token_text)}
+    row = db.session.connection().execute(_PRINCIPAL, asked).first()
     if row is None or row.revoked_at is not None or row.active is False:
         return None
     if row.expires_at <= now:

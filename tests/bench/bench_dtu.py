@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import resource
-import socket
 import sys
 import tempfile
 import time
@@ -33,6 +32,7 @@ from collectors.simulator.bus import SimulatedBus
 from collectors.simulator.dtu import SimulatedDtu
 from collectors.simulator.faults import DtuFault
 from collectors.simulator.meters import CjtUtilityMeter
+from tests.ports import free_port
 
 DTUS, METERS, BAUD = 1_000, 16, 2400
 LIMIT_S, LIMIT_MB = 90.0, 400
@@ -181,12 +181,6 @@ def measure(app: Flask, port: int) -> tuple[float, float, int, int]:
         db.session.remove()
         db.engine.dispose()
     return read_s, stored_s, once, readings
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def main() -> int:

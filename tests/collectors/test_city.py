@@ -3,7 +3,6 @@ written so that a collector reads the whole of it."""
 
 import asyncio
 import json
-import socket
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -25,6 +24,7 @@ from collectors.simulator.cli import simulate
 from collectors.simulator.doors import Outside
 from collectors.simulator.town import SimulatedTown, Town
 from tests.collectors.test_collector import until
+from tests.ports import free_port
 
 START = "2026-10-15"
 SECRETS = "ctwing=abcdefgh12345678,oceanconnect=abcdefgh12345679"
@@ -144,12 +144,6 @@ def test_production_has_no_simulated_town(monkeypatch, app):
     assert done.exit_code == 2
     assert "not for NUAN_ENV=production" in done.output
     assert count(Building) == 0
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def with_serial(town, directory):

@@ -2,7 +2,6 @@
 in, and what the terminal uploads is stored once and then confirmed."""
 
 import asyncio
-import socket
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 
@@ -34,14 +33,9 @@ from tests.collectors.conftest import HEAT, HEAT_VALUES
 from tests.collectors.test_concentrator import NAME, PORT, address, archived, energy
 from tests.collectors.test_dtus import count, until
 from tests.faults.processes import environment, process
+from tests.ports import free_port
 
 COUNT = 3
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def terminal_at(port, **options):
