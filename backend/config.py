@@ -331,6 +331,19 @@ SETTINGS: tuple[Setting, ...] = (
         50000,
         "fen of one order above which a refund, or parked money moved, needs a second person",
     ),
+    S(
+        "NUAN_PAPER_LIMIT_FEN",
+        int,
+        100000,
+        "fen above which a receipt or an invoice is voided or taken back (红冲) by two persons",
+    ),
+    S(
+        "NUAN_PAPER_AUTO_RED",
+        bool,
+        False,
+        "take back by itself, up to that limit, what papers say more than was paid and kept; "
+        "otherwise it waits on the worklist",
+    ),
     S("NUAN_COUNTER_BANK", str, "main", "bank account (ledger name) floats come from and go to"),
     S(
         "NUAN_BANK_FORMATS_DIR",

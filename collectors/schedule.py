@@ -78,6 +78,10 @@ class Jobs:
         """Enqueue orders past their time and refunds not ended that lost their own chain."""
         self._run(lambda: asking.sweep(self.clock.now()), "sweep_orders")
 
+    def issue_papers(self) -> None:
+        """Enqueue the receipts of payments that have none yet."""
+        self._run(cashier_tasks.defer_papers, "issue_papers")
+
     def fetch_statements(self) -> None:
         """Enqueue fetching and reconciling yesterday's statements."""
         day: date = business_day(self.clock.now()) - timedelta(days=1)
@@ -114,6 +118,7 @@ def plan(jobs: Jobs, reminder_hour: int) -> BackgroundScheduler:
         (jobs.forget, _cron(hour=3, minute=40)),
         (jobs.recover_messages, IntervalTrigger(minutes=1)),
         (jobs.sweep_orders, IntervalTrigger(minutes=5)),
+        (jobs.issue_papers, IntervalTrigger(minutes=1)),
         (jobs.recover_tasks, IntervalTrigger(seconds=30)),
     ]
     for function, trigger in rows:

@@ -18,6 +18,19 @@ FILES = {
     "swagger-ui-dist/swagger-ui.css": "swagger-ui/swagger-ui.css",
     "swagger-ui-dist/swagger-ui-bundle.js": "swagger-ui/swagger-ui-bundle.js",
     "swagger-ui-dist/swagger-ui-standalone-preset.js": "swagger-ui/swagger-ui-standalone-preset.js",
+    # What papers are printed with (backend/cashier/papers/press_child.py); SIL Open Font License.
+    **{
+        f"@expo-google-fonts/{package}/{file}": f"fonts/{file.split('/')[-1]}"
+        for package, file in (
+            ("noto-sans-sc", "400Regular/NotoSansSC_400Regular.ttf"),
+            ("noto-sans-sc", "700Bold/NotoSansSC_700Bold.ttf"),
+            ("noto-sans-hk", "400Regular/NotoSansHK_400Regular.ttf"),
+            ("noto-sans-jp", "400Regular/NotoSansJP_400Regular.ttf"),
+            ("inconsolata", "400Regular/Inconsolata_400Regular.ttf"),
+        )
+    },
+    "@expo-google-fonts/noto-sans-sc/LICENSE_FONT": "fonts/NotoSans-OFL.txt",
+    "@expo-google-fonts/inconsolata/LICENSE_FONT": "fonts/Inconsolata-OFL.txt",
 }
 
 

@@ -78,6 +78,12 @@ def read_again(model: type[Any], ids: Iterable[Any]) -> None:
             session.expire(known)
 
 
+def hold(name: str) -> None:
+    """Whoever else holds `name` waits until our commit."""
+    key = sa.func.hashtextextended(name, 0)
+    db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+
+
 def engine_options(pool_size: int) -> dict[str, Any]:
     """SQLAlchemy engine options: UTC sessions, no endless waits."""
     return {

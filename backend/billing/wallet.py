@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from backend.archive.models import Household
 from backend.base.clock import business_day
-from backend.base.db import db
+from backend.base.db import db, hold
 from backend.base.errors import Problem
 from backend.billing import regions, service, topics
 from backend.billing.models import Adjustment, Bill, BillingRequest, BillPayment, RegionRule
@@ -25,8 +25,7 @@ def held_fen(household_id: int) -> int:
 
 def one_at_a_time(household_id: int) -> None:
     """Whoever else moves this household's balance waits until our commit."""
-    key = sa.func.hashtextextended(f"wallet:{household_id}", 0)
-    db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+    hold(f"wallet:{household_id}")
 
 
 def credit(

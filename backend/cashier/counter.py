@@ -36,6 +36,7 @@ from backend.cashier.models import (
     PosTerminal,
     Shift,
 )
+from backend.cashier.papers import issuing, receipts, undoing
 from backend.cashier.payable import payable_bills
 from backend.cashier.rules import MAX_BILLS
 from backend.ledger import chart
@@ -115,10 +116,13 @@ def take(actor: Principal, client_key: str, taking: Taking, now: datetime) -> Co
         return known
     try:
         made = _keep(shift, key, digest, taking, now)
-        db.session.commit()
-    except IntegrityError:
+    except IntegrityError as error:
         db.session.rollback()
+        if "uq_counter_payment_slip" not in str(error.orig):
+            raise
         raise Problem("pos_slip_used", field="reference") from None
+    receipts.for_counter(made, made.items, actor, now)
+    db.session.commit()
     return made
 
 
@@ -237,6 +241,9 @@ def void(
     db.session.add(made)
     payment.slip_open = False
     _give_back(payment, now)
+    receipt = issuing.known(receipts.counter_key(receipt_no))
+    if receipt is not None:
+        undoing.undo(receipt, text, actor, limited, now)
     audit(
         "counter.voided",
         "counter_payment",

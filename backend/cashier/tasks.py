@@ -12,6 +12,7 @@ from backend.base.db import db
 from backend.base.errors import Problem
 from backend.cashier import asking, reconcile, refunds, rules
 from backend.cashier.channels import set_up
+from backend.cashier.papers import receipts, worklist
 from payments.channel import ChannelError
 
 log = logging.getLogger("nuan.cashier")
@@ -59,6 +60,20 @@ def send_refund(refund_id: int, step: int) -> None:
     if underway and step < len(_REFUND_WAITS_S):
         at = _now() + timedelta(seconds=wait_s)
         tasks.defer("cashier.send_refund", at=at, refund_id=refund_id, step=step + 1)
+    db.session.commit()
+
+
+def defer_papers() -> int:
+    """Enqueue the receipts that are missing, and what papers say too much."""
+    tasks.defer("cashier.papers", once="papers")
+    return 1
+
+
+@tasks.task("cashier.papers")
+def papers() -> None:
+    """Task: issue the receipts of channel payments; take back by itself what may be."""
+    receipts.issue_missing(_now())
+    worklist.put_right(_now())
     db.session.commit()
 
 

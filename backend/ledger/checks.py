@@ -14,7 +14,12 @@ from backend.base.db import db
 from backend.ledger.chart import KINDS
 
 # Each has `breaks() -> list[str]`.
-ABOVE = ("backend.cashier.checks", "backend.cashier.counter_checks", "backend.billing.checks")
+ABOVE = (
+    "backend.cashier.checks",
+    "backend.cashier.counter_checks",
+    "backend.cashier.papers.checks",
+    "backend.billing.checks",
+)
 MAX_SHOWN = 1000
 
 _SIDES = " ".join(f"WHEN '{family}' THEN '{kind}'" for family, kind in KINDS.items())

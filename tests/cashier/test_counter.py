@@ -332,13 +332,13 @@ def test_a_connection_cut_in_mid_payment_leaves_nothing_and_the_same_tap_then_ta
 def test_a_payment_costs_no_more_statements_for_more_bills(hall, zhou, clock, queries):
     household = hall[0]
     counts = []
-    for n in (1, 5):
+    for key, n in (("first", 1), ("one", 1), ("five", 5)):
         bills = [builders.make_bill(household, 100 + i) for i in range(n)]
         wanted = cash(household, bills)
         queries.clear()
-        counter.take(zhou, f"k{n}", wanted, clock.now())
+        counter.take(zhou, key, wanted, clock.now())
         counts.append(len(queries))
-    assert counts[1] == counts[0]
+    assert counts[2] == counts[1]
 
 
 def test_one_tap_sent_many_times_at_once_is_one_payment(hall, zhou, clock, in_threads):

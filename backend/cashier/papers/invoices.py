@@ -1,0 +1,236 @@
+"""发票: over bills that have been paid, to a title, never twice over the same money.
+
+What can still be invoiced of a household's utility is what was really paid on its standing bills,
+less what was given back as a credit (income that is none any more), less what valid invoices
+already say.  A bill paid out of a credit is therefore invoiced with a discount line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import selectinload
+
+from backend.archive import owner
+from backend.archive.models import Household
+from backend.base.clock import business_day
+from backend.base.db import db, hold
+from backend.base.errors import Problem
+from backend.billing.models import Bill
+from backend.cashier.papers import issuing, rules, tax, titles
+from backend.cashier.papers.models import InvoiceTitle, Paper, TaxRate
+from backend.cashier.papers.receipts import bill_line_title
+from backend.cashier.papers.rules import Line
+from backend.cashier.papers.titles import Party
+from backend.people.service import Principal
+
+DISCOUNT = "折扣（退费抵扣）"
+MAX_SHOWN = 200
+
+# (:household NULL: every household's.)  Per utility: paid on standing bills, credited, invoiced.
+_UTILITIES = sa.text("""
+WITH paid AS (
+    SELECT household_id, utility, sum(paid_fen) AS fen FROM bill
+     WHERE kind <> 'reversal' AND state <> 'reversed'
+       AND (CAST(:household AS bigint) IS NULL OR household_id = :household)
+     GROUP BY 1, 2
+), credited AS (
+    SELECT household_id, utility, sum(credit_fen) AS fen FROM adjustment
+     WHERE CAST(:household AS bigint) IS NULL OR household_id = :household
+     GROUP BY 1, 2
+), invoiced AS (
+    SELECT p.household_id, l.utility, sum(l.amount_fen) AS fen
+      FROM paper p JOIN paper_line l ON l.paper_id = p.id
+     WHERE p.kind IN ('invoice', 'special')
+       AND (CAST(:household AS bigint) IS NULL OR p.household_id = :household)
+       AND NOT EXISTS (SELECT 1 FROM paper_void v WHERE v.paper_id = p.id)
+     GROUP BY 1, 2
+)
+SELECT household_id, utility, coalesce(paid.fen, 0)::bigint AS paid_fen,
+       coalesce(credited.fen, 0)::bigint AS credited_fen,
+       coalesce(invoiced.fen, 0)::bigint AS invoiced_fen
+  FROM paid FULL JOIN credited USING (household_id, utility)
+  FULL JOIN invoiced USING (household_id, utility)
+ WHERE NOT :too_much
+    OR coalesce(invoiced.fen, 0) > greatest(0, coalesce(paid.fen, 0) - coalesce(credited.fen, 0))
+ ORDER BY household_id, utility LIMIT :most
+""")
+_INVOICED = sa.text("""
+SELECT l.bill_id, sum(l.amount_fen)::bigint
+  FROM paper_line l JOIN paper p ON p.id = l.paper_id
+ WHERE l.bill_id = ANY(:bills) AND p.kind IN ('invoice', 'special')
+   AND NOT EXISTS (SELECT 1 FROM paper_void v WHERE v.paper_id = p.id)
+ GROUP BY 1
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What somebody wants an invoice over; `title_id` None is the household's default, or else
+    its owner in person.  `key` makes the request one."""
+
+    household_id: int
+    bill_ids: tuple[int, ...]
+    kind: str
+    title_id: int | None
+    key: str
+    remark: str = ""
+
+
+def sums(household_id: int | None, *, too_much: bool = False) -> Sequence[sa.Row[Any]]:
+    """(household_id, utility, paid_fen, credited_fen, invoiced_fen); `too_much`: only where the
+    invoices say more than was paid and kept."""
+    values = {"household": household_id, "too_much": too_much, "most": MAX_SHOWN}
+    return db.session.execute(_UTILITIES, values).all()
+
+
+def invoiceable(household_id: int, since: Any = None) -> list[dict[str, Any]]:
+    """Paid bills of a household that no invoice stands for yet, with what is left of each."""
+    query = sa.select(Bill).where(
+        Bill.household_id == household_id, Bill.state != "reversed", Bill.paid_fen > 0
+    )
+    if since is not None:
+        query = query.where(Bill.period_from >= since)
+    rows = db.session.scalars(query.order_by(Bill.id.desc()).limit(MAX_SHOWN)).all()
+    invoiced = _invoiced([row.id for row in rows])
+    return [
+        {
+            "bill_id": row.id,
+            "bill_no": row.bill_no,
+            "title": bill_line_title(row),
+            "utility": row.utility,
+            "paid_fen": row.paid_fen,
+            "left_fen": row.paid_fen - invoiced.get(row.id, 0),
+        }
+        for row in rows
+        if row.paid_fen > invoiced.get(row.id, 0)
+    ]
+
+
+def issue(wanted: Wanted, actor: Principal, now: datetime) -> Paper:
+    """An invoice over what is left of the bills; the caller commits.
+
+    The same key again is the invoice already there.  Problems: not_found, validation,
+    nothing_to_invoice, special_refused, tax_rate_missing, too_many_lines.
+    """
+    household = db.session.get(Household, wanted.household_id)
+    if household is None:
+        raise Problem("not_found", field="household_id")
+    hold(f"papers:{household.id}")
+    key = f"invoice:{household.id}:{wanted.key}"
+    made = issuing.known(key)
+    if made is not None:
+        return made
+    party = _party(household, wanted.title_id)
+    lines = _lines(household, wanted.bill_ids, now)
+    if wanted.kind == "special":
+        _refuse_special(party, lines)
+    content = {"remark": wanted.remark, "payee": "", "method": "", "reference": ""}
+    draft = issuing.Draft(wanted.kind, key, household, lines, party, content)
+    return issuing.issue(draft, actor, now)
+
+
+def _party(household: Household, title_id: int | None) -> Party:
+    if title_id is not None:
+        return titles.opened(titles.title_of(household.id, title_id).sealed)
+    default = db.session.scalar(
+        sa.select(InvoiceTitle).where(
+            InvoiceTitle.household_id == household.id,
+            InvoiceTitle.is_default,
+            InvoiceTitle.dropped_at.is_(None),
+        )
+    )
+    if default is not None:
+        return titles.opened(default.sealed)
+    return Party(name=owner.name_of(household))
+
+
+def _refuse_special(party: Party, lines: Sequence[Line]) -> None:
+    """增值税暂行条例 第二十一条: none to consumers in person, none over what is exempt."""
+    if party.kind != "company":
+        raise Problem("special_refused", "专用发票只能开给企业抬头。", field="title_id")
+    if not all((party.address, party.phone, party.bank, party.bank_account)):
+        detail = "开专用发票须补全抬头的地址、电话、开户行和账号。"
+        raise Problem("special_refused", detail, field="title_id")
+    if any(line.treatment != "taxed" for line in lines):
+        raise Problem("special_refused", "免税或不征税的费用不能开专用发票。", field="bill_ids")
+
+
+def _lines(household: Household, bill_ids: Sequence[int], now: datetime) -> list[Line]:
+    """The lines of an invoice over these bills, discounts and all; their rows held."""
+    bills = db.session.scalars(
+        sa.select(Bill)
+        .where(Bill.id.in_(bill_ids), Bill.household_id == household.id)
+        .options(selectinload(Bill.lines))
+        .order_by(Bill.id)
+        .with_for_update(of=Bill)
+        .execution_options(populate_existing=True)
+    ).all()
+    if not bill_ids or {bill.id for bill in bills} != set(bill_ids):
+        raise Problem("not_found", field="bill_ids")
+    held = tax.holding(household.customer_class, business_day(now))
+    invoiced = _invoiced(bill_ids)
+    lines = [line for bill in bills for line in _bill_lines(bill, invoiced.get(bill.id, 0), held)]
+    return lines + _discounts(household.id, lines)
+
+
+def _bill_lines(bill: Bill, invoiced_fen: int, held: dict[tuple[str, str], TaxRate]) -> list[Line]:
+    """A bill as it was priced where all of it is invoiced; one line where only a part is."""
+    left_fen = bill.paid_fen - invoiced_fen
+    if bill.state == "reversed" or left_fen <= 0:
+        raise Problem("nothing_to_invoice", field="bill_ids", bill_no=bill.bill_no)
+    title = bill_line_title(bill)
+    rates = {tax.rate_for(held, bill.utility, line.code) for line in bill.lines}
+    if left_fen < bill.amount_fen or any(line.amount_fen < 0 for line in bill.lines):
+        if len(rates) > 1:
+            raise Problem(
+                "nothing_to_invoice",
+                f"账单 {bill.bill_no} 含不同税率的项目，须全部缴清后再开票。",
+                field="bill_ids",
+            )
+        part = "" if left_fen == bill.amount_fen else "（部分）"
+        return [rules.taxed(Line(title + part, left_fen, bill.utility, bill.id), *rates.pop())]
+    return [
+        rules.taxed(
+            Line(
+                f"{title} {line.title}",
+                line.amount_fen,
+                bill.utility,
+                bill.id,
+                line.quantity,
+                line.unit,
+                line.price,
+            ),
+            *tax.rate_for(held, bill.utility, line.code),
+        )
+        for line in bill.lines
+        if line.amount_fen
+    ]
+
+
+def _discounts(household_id: int, lines: Sequence[Line]) -> list[Line]:
+    """What of these lines was paid out of credits; Problem where nothing else is left."""
+    free = {
+        row.utility: max(0, row.paid_fen - row.credited_fen - row.invoiced_fen)
+        for row in sums(household_id)
+    }
+    found = []
+    for utility in sorted({line.utility for line in lines}):
+        theirs = [line for line in lines if line.utility == utility]
+        asked_fen = sum(line.amount_fen for line in theirs)
+        over_fen = asked_fen - free.get(utility, 0)
+        if over_fen >= asked_fen:
+            raise Problem("nothing_to_invoice", field="bill_ids")
+        if over_fen > 0:
+            found += rules.discounts(theirs, over_fen, DISCOUNT)
+    return found
+
+
+def _invoiced(bill_ids: Sequence[int]) -> dict[int, int]:
+    """bill id -> what valid invoices say of it."""
+    rows = db.session.execute(_INVOICED, {"bills": list(bill_ids)})
+    return {row[0]: row[1] for row in rows}
