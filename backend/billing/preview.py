@@ -53,6 +53,11 @@ def preview(tariff_id: int, begin: date, end: date) -> dict[str, Any]:
     tariff = db.session.get(Tariff, tariff_id)
     if tariff is None:
         raise Problem("not_found")
+    return preview_of(tariff, begin, end)
+
+
+def preview_of(tariff: Tariff, begin: date, end: date) -> dict[str, Any]:
+    """The same of a price that need not be kept anywhere yet."""
     rows = _bills(tariff, begin, end)
     if not rows:
         raise Problem("no_bills")

@@ -34,11 +34,16 @@ class Fault:
     sentence: str
 
 
+def parameters(kind: str) -> set[str]:
+    """Every parameter a kind of price must or may have."""
+    return {*_NEEDS[kind], *_MAY[kind]}
+
+
 def faults(utility: str, kind: str, params: Mapping[str, Any]) -> list[Fault]:
     """All that keeps `params` from being a price of this kind and utility; [] for a good one."""
     if kind not in KINDS:
         return [Fault("kind", f"没有“{kind}”这种价格，可用：{'、'.join(KINDS)}。")]
-    needs, allowed = _NEEDS[kind], {*_NEEDS[kind], *_MAY[kind]}
+    needs, allowed = _NEEDS[kind], parameters(kind)
     found = [Fault(name, f"缺少 {name}。") for name in needs if name not in params]
     found += [Fault(name, f"{name} 不是这种价格的参数。") for name in params if name not in allowed]
     for name, value in params.items():

@@ -23,7 +23,6 @@ from backend.base.errors import Problem
 from backend.console import (
     allocation_rules,
     anomalies,
-    billing,
     bus_jobs,
     buses,
     calibrations,
@@ -32,12 +31,14 @@ from backend.console import (
     finance,
     imports,
     reading,
+    requested,
     rules,
     runs,
     sessions,
     settlements,
     show,
     supplies,
+    tariffs,
 )
 from backend.people import access
 
@@ -98,7 +99,8 @@ PAGES = (
         sessions,
         finance,
         counter,
-        billing,
+        requested,
+        tariffs,
         rules,
         cold,
         settlements,

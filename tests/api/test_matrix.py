@@ -199,6 +199,8 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/console/tariffs"): MONEY_PAGE,
     ("POST", "/console/tariffs"): MONEY_FORM,
     ("GET", "/console/tariffs/new"): MONEY_PAGE,
+    ("POST", "/console/tariffs/form"): MONEY_FORM,
+    ("POST", "/console/tariffs/try"): MONEY_FORM,
     ("GET", f"/console/tariffs/{I}tariff_id>"): MONEY_PAGE,
     ("POST", f"/console/tariffs/{I}tariff_id>/approve"): (*(SIGN_IN,) * 3, *(403,) * 3, STOPPED),
     ("POST", f"/console/tariffs/{I}tariff_id>/drop"): MONEY_FORM,

@@ -63,6 +63,29 @@ def test_the_pages_of_billing_fit_a_desk_and_a_phone(site, page, small_page, tow
             shot(opened, f"console-billing-{name}-{number}")
 
 
+def test_a_price_is_tried_while_it_is_typed(site, page, small_page, town, shot):
+    builders.make_staff("manager", roles=["manager"], name="赵经理")
+    sign_in(page, "manager")
+    page.goto(f"{site}/console/tariffs/new")
+    page.locator("#tried tfoot").get_by_text("469.73").wait_for()
+    page.get_by_label("计量热价").fill("50")
+    page.locator("#tried tfoot").get_by_text("499.92").wait_for()
+    page.get_by_role("button", name="用最近一年的账单试算").click()
+    page.get_by_text("18 张账单").wait_for()
+    shot(page, "tariff-heat")
+    page.get_by_label("能源种类").select_option("electricity")
+    page.get_by_label("价格类型").select_option("tou_tiered")
+    page.get_by_text("阶梯加价（按年累计").wait_for()
+    page.locator("#tried tfoot").wait_for()
+    shot(page, "tariff-tou")
+    sign_in(small_page, "manager")
+    small_page.goto(f"{site}/console/tariffs/new?utility=water&kind=tiered")
+    small_page.locator("#tried tfoot").wait_for()
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert small_page.evaluate(wide) <= 0
+    shot(small_page, "tariff-phone")
+
+
 def test_a_draft_is_approved_by_a_press_of_somebody_else(site, page, town):
     builders.make_staff("manager", roles=["manager"], name="赵经理")
     sign_in(page, "manager")
