@@ -74,6 +74,13 @@ FORMS: Mapping[str, TopicForm] = {
             ),
         ),
     ),
+    "balance": TopicForm(
+        "住户余额和充值先还哪些账",
+        (
+            check_field("pays_debts", "余额自动缴清账单（先到期的先缴）"),
+            check_field("topup_pays_debts", "预付费充值先缴清欠费"),
+        ),
+    ),
     "cutoff": TopicForm(
         "欠费时谁可以停供；默认谁都不停",
         (
