@@ -78,10 +78,16 @@ def read_again(model: type[Any], ids: Iterable[Any]) -> None:
             session.expire(known)
 
 
-def hold(name: str) -> None:
-    """Whoever else holds `name` waits until our commit."""
-    key = sa.func.hashtextextended(name, 0)
-    db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+# In one order everywhere, so that two who take several cannot wait for each other.
+_HOLD = """
+SELECT pg_advisory_xact_lock(hashtextextended(name, 0))
+  FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS n (name, place) ORDER BY place
+"""
+
+
+def hold(*names: str) -> None:
+    """Whoever else holds one of `names` waits until our commit."""
+    db.session.execute(sa.text(_HOLD), {"names": sorted(set(names))})
 
 
 def engine_options(pool_size: int) -> dict[str, Any]:

@@ -121,19 +121,21 @@ def decide(
 def carry_out(request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:
     """An approved refund: an adjustment in the ledger, once a report."""
     found = report_of(request.subject_id, lock=True)
-    made = wallet.credit(
+    wish = wallet.Credit(
         f"cold:{found.id}",
         found.household_id,
         "heat",
         "cold_room",
         request.params["credit_fen"],
         request.reason,
-        now,
         request.asked_by,
         actor.id,
-        days=[day for day, row in found.finding["days"].items() if row[1] != "0"],
-        sentences=found.finding["sentences"],
+        {
+            "days": [day for day, row in found.finding["days"].items() if row[1] != "0"],
+            "sentences": found.finding["sentences"],
+        },
     )
+    made = wallet.credit(wish, now)
     found.state, found.decided_at, found.adjustment_id = "decided", now, made.id
     return {"adjustment_id": made.id}
 

@@ -130,7 +130,7 @@ def _settle_class(
     building_id = households[0].building_id if households else 0
     due_days = topics.in_force(building_id, "cycle", "heat", end)["due_days"] if households else 0
     period = Period("heat", begin, end, business_day(now) + timedelta(days=due_days))
-    bills, before = [], _taken_back([h.id for h in households], begin, end)
+    bills, credits, before = [], [], _taken_back([h.id for h in households], begin, end)
     for n, household in enumerate(households):
         lines = season_lines(household, heat[household.id], tariff, fees, n, paid[n])
         due_fen = int(fees.due_fen[n])
@@ -138,9 +138,15 @@ def _settle_class(
         if due_fen < 0:
             sentences = [line.detail["explain_zh"] for line in lines]
             reason = f"采暖季结算退费 {yuan_str(-due_fen)} 元"
-            settled.credits.append(
-                wallet.credit(
-                    key, household.id, "heat", "season", -due_fen, reason, now, sentences=sentences
+            credits.append(
+                wallet.Credit(
+                    key,
+                    household.id,
+                    "heat",
+                    "season",
+                    -due_fen,
+                    reason,
+                    detail={"sentences": sentences},
                 )
             )
             continue
@@ -163,6 +169,7 @@ def _settle_class(
         )
     service.keep(bills, now)
     settled.bills.extend(bills)
+    settled.credits.extend(wallet.credit_all(credits, now))
 
 
 def season_lines(

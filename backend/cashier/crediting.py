@@ -74,7 +74,7 @@ def _debts(topup: Topup, paid_at: datetime, now: datetime) -> Credited:
     if not rule["topup_pays_debts"]:
         return []
     paid, most = [], topup.amount_fen
-    for bill in wallet.open_bills(topup.household_id, topup.into):
+    for bill in wallet.open_bills([topup.household_id], topup.into):
         part = min(most, bill.open_fen)
         if part and billing.apply_payment(bill.id, part, paid_at):
             paid.append((chart.receivable(topup.into, topup.household_id), part))

@@ -90,8 +90,16 @@ def reverse(entry: Entry, business_key: str, at: datetime, memo: str = "") -> Po
 
 def balance_fen(code: str) -> int:
     """An account's balance, debit positive; 0 for an account nothing was posted to."""
-    query = sa.select(Balance.balance_fen).join(Account, Account.id == Balance.account_id)
-    return int(db.session.scalar(query.where(Account.code == code)) or 0)
+    return balances_fen([code]).get(code, 0)
+
+
+def balances_fen(codes: Iterable[str]) -> dict[str, int]:
+    """Balances by code, debit positive; accounts nothing was posted to are left out."""
+    query = sa.select(Account.code, Balance.balance_fen).join(
+        Balance, Balance.account_id == Account.id
+    )
+    found = db.session.execute(query.where(Account.code.in_(codes)))
+    return {row.code: row.balance_fen for row in found}
 
 
 def entry_by_key(business_key: str) -> Entry | None:

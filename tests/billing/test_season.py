@@ -128,6 +128,30 @@ def test_a_settlement_taken_back_is_made_again(home):
     assert ledger.check() == []
 
 
+@pytest.fixture
+def cost(home, queries):
+    """How many statements settling a building of so many homes takes, credits and all."""
+
+    def of(homes):
+        building = builders.make_building(f"S{homes}", home.building.region)
+        for n in range(homes):
+            flat = builders.make_household(building, f"{n + 1}01")
+            builders.make_meter(building, flat, "heat", max_per_day=10**9)
+            heat(flat, 0, 4_000_000, 10_000_000)
+        for begin, end in ((BEGIN, MIDDLE), (MIDDLE, END)):
+            service.issue(building.id, "heat", begin, end, NOON)
+        queries.clear()
+        assert len(season.settle(building.id, BEGIN, END, NOON).credits) == homes
+        return len(queries)
+
+    return of
+
+
+def test_what_a_season_gives_back_takes_as_many_statements_however_many_homes_there_are(cost):
+    assert cost(2) == cost(7)
+    assert ledger.check() == []
+
+
 def test_days_nobody_billed_are_named_and_nothing_is_settled(home):
     heat(home, 0, 400_000, 1_000_000)
     service.issue(home.building_id, "heat", BEGIN, MIDDLE, NOON)

@@ -37,9 +37,10 @@ def test_refunds_late_fees_and_the_prepaid_balance_stand_above_the_bills(
     topics.put("late_fee", "heat", None, terms, date(2026, 1, 1), None, None, now)
     builders.make_bill(home, 100_000, today - timedelta(days=10))
     said = ["2 天按日标准热费的 50% 退费 = 13.07 元"]
-    wallet.credit(
-        "cold:1", home.id, "heat", "cold_room", 1_307, "室温不达标退费", now, sentences=said
+    refund = wallet.Credit(
+        "cold:1", home.id, "heat", "cold_room", 1_307, "室温不达标退费", detail={"sentences": said}
     )
+    wallet.credit(refund, now)
     ahead.open_account(home.id, "water", today, staff, now)
     ahead.top_up(home.id, "water", 2_500, "top-up", chart.bank("till"), now)
     account = db.session.get_one(PrepaidAccount, (home.id, "water"))
