@@ -8,13 +8,15 @@ _CHECKS: tuple[tuple[str, str], ...] = (
     (
         "prepaid {0}:{1}: {2} fen by its nights, {3} fen by the ledger",
         """SELECT a.utility, a.household_id, a.balance_fen - a.counted_fen,
-                  coalesce(-sum(p.amount_fen) FILTER (WHERE e.kind = 'prepaid'), 0)
+                  coalesce(-sum(p.amount_fen) FILTER (
+                    WHERE e.kind IN ('prepaid', 'prepaid_out')), 0)
            FROM prepaid_account a
            LEFT JOIN account c ON c.code = 'prepaid:' || a.utility || ':' || a.household_id
            LEFT JOIN posting p ON p.account_id = c.id LEFT JOIN entry e ON e.id = p.entry_id
            GROUP BY a.utility, a.household_id
            HAVING a.balance_fen - a.counted_fen <>
-                  coalesce(-sum(p.amount_fen) FILTER (WHERE e.kind = 'prepaid'), 0)
+                  coalesce(-sum(p.amount_fen) FILTER (
+                    WHERE e.kind IN ('prepaid', 'prepaid_out')), 0)
            ORDER BY 1, 2""",
     ),
     (

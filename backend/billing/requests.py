@@ -34,15 +34,18 @@ Work = Callable[[BillingRequest, Principal, datetime], dict[str, Any]]
 class Kind:
     """A kind of request: its name for people, who may decide, and what is then done.
 
-    `work` names a function (module:name) of the file whose subject it is.
+    `work` names a function (module:name) of the file of this room whose subject it is, or is the
+    function itself, where a room above this one adds a kind of its own.
     """
 
     title: str
     decides: frozenset[str]
-    work: str
+    work: str | Work
 
     def carry_out(self, request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:
         """Do what was asked for; returns what came of it."""
+        if not isinstance(self.work, str):
+            return self.work(request, actor, now)
         module, _, name = self.work.partition(":")
         work: Work = getattr(import_module(f"backend.billing.{module}"), name)
         return work(request, actor, now)

@@ -87,6 +87,20 @@ def post_refund(order: PaymentOrder, refund: Refund, at: datetime) -> Posted:
     )
 
 
+def post_paid_twice(order: PaymentOrder, refund: Refund, at: datetime) -> Posted:
+    """Dr shortage, Cr suspense: what has left twice is ours to claim from whoever has it."""
+    return ledger.post(
+        f"refund_twice:{refund.out_refund_no}",
+        "paid_twice",
+        at,
+        [
+            (chart.shortage(order.channel), refund.amount_fen),
+            (chart.suspense(order.channel), -refund.amount_fen),
+        ],
+        out_refund_no=refund.out_refund_no,
+    )
+
+
 def post_fees(channel: str, day: date, fee_fen: int) -> Posted | None:
     """Dr fee, Cr clearing, once a day and channel; None where the channel took nothing."""
     if fee_fen == 0:

@@ -33,6 +33,8 @@ class Kind:
     """One channel's part in the cashier.
 
     parse         a statement's bytes -> rows (settings, data, day)
+    refund_within  how long after a payment the channel still gives back
+    refund_times  how often in part, at most (None: not known to be limited)
     day_ends_early  how long before midnight the channel's own day ends
     fingerprint   a statement without what differs each time it is fetched
     online        False where money is collected by files alone (banks): nobody pays by it, and its
@@ -43,6 +45,8 @@ class Kind:
     build: Callable[[Settings, Clock], PaymentChannel]
     parse: Callable[[Settings, bytes, date], Statement]
     webhook: str
+    refund_within: timedelta
+    refund_times: int | None
     day_ends_early: timedelta = timedelta(0)
     fingerprint: Callable[[bytes], bytes] = bytes
     online: bool = True
@@ -78,6 +82,12 @@ def fingerprint(name: str, data: bytes) -> bytes:
 def day_ends_early(name: str) -> timedelta:
     """How long before midnight the channel's own day ends (UnionPay's at 23:00)."""
     return _kind(name).day_ends_early
+
+
+def refund_limits(name: str) -> tuple[timedelta, int | None]:
+    """How long after a payment, and how often in part, a channel gives money back."""
+    kind = _kind(name)
+    return kind.refund_within, kind.refund_times
 
 
 def notify_url(name: str) -> str:
@@ -175,16 +185,27 @@ def _unionpay_rows(settings: Settings, data: bytes, day: date) -> Statement:
     return parse_unionpay_zm(data, settings.unionpay_mer_id, day)
 
 
+_A_YEAR = timedelta(days=365)
 KINDS: dict[str, Kind] = {
-    "wechat": Kind(lambda s: bool(s.wxpay_mchid), _wechat, _wechat_rows, "wechatpay"),
+    # WeChat Pay v3 (申请退款): within a year, 50 times.  Alipay's and UnionPay's year is what their
+    # contracts usually say, not their documents: a longer one would only be refused here.
+    "wechat": Kind(lambda s: bool(s.wxpay_mchid), _wechat, _wechat_rows, "wechatpay", _A_YEAR, 50),
     "alipay": Kind(
-        lambda s: bool(s.alipay_app_id), _alipay, _alipay_rows, "alipay", fingerprint=fingerprinted
+        lambda s: bool(s.alipay_app_id),
+        _alipay,
+        _alipay_rows,
+        "alipay",
+        _A_YEAR,
+        None,
+        fingerprint=fingerprinted,
     ),
     "unionpay": Kind(
         lambda s: bool(s.unionpay_mer_id),
         _unionpay,
         _unionpay_rows,
         "unionpay",
+        _A_YEAR,
+        None,
         day_ends_early=timedelta(hours=1),
     ),
     BANK: Kind(lambda s: True, lambda s, c: BankCollection(), _no_statement, "", online=False),

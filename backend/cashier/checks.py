@@ -61,6 +61,23 @@ _CHECKS: tuple[tuple[str, str], ...] = (
            WHERE r.state = 'done' AND e.id IS NULL ORDER BY r.id""",
     ),
     (
+        "channel {0}: {1} fen in suspense, {2} fen by what waits in cases and refunds",
+        """SELECT coalesce(s.channel, w.channel), coalesce(s.held, 0), coalesce(w.waits, 0)
+           FROM (SELECT split_part(a.code, ':', 2) AS channel, -b.balance_fen AS held
+                 FROM account a JOIN balance b ON b.account_id = a.id
+                 WHERE a.code LIKE 'suspense:%') s
+           FULL JOIN (SELECT channel, sum(fen) AS waits FROM (
+                 SELECT channel, left_fen AS fen FROM money_case WHERE kind = 'order'
+                 UNION ALL
+                 SELECT o.channel, r.amount_fen
+                 FROM refund r JOIN payment_order o ON o.id = r.order_id
+                 WHERE r.state NOT IN ('paid_out', 'withdrawn', 'done')) each
+                 GROUP BY 1) w ON w.channel = s.channel
+           WHERE coalesce(s.held, 0) <> coalesce(w.waits, 0)
+             AND EXISTS (SELECT 1 FROM payment_order o
+                         WHERE o.channel = coalesce(s.channel, w.channel)) ORDER BY 1""",
+    ),
+    (
         "entry {0}: a {1} that no order or refund names",
         """SELECT e.business_key, e.kind FROM entry e
            WHERE (e.kind = 'payment' AND NOT EXISTS (SELECT 1 FROM payment_order o

@@ -11,10 +11,11 @@ from typing import Any
 import sqlalchemy as sa
 from flask import current_app
 
+from backend.base.clock import business_day
 from backend.base.db import db, read_again
 from backend.base.money import yuan_str
 from backend.billing import service as billing
-from backend.cashier import books, crediting, refunds, rules
+from backend.cashier import books, cases, crediting, refunds, rules
 from backend.cashier.crediting import Topup
 from backend.cashier.models import OrderItem, PaymentOrder
 from backend.ledger import chart
@@ -57,6 +58,7 @@ class Claim:
     amount_fen: int
     transaction_id: str | None
     expires_at: datetime
+    household_id: int | None
     topup: Topup | None
     parts: dict[int, int]
     owed: dict[int, AccountRef]
@@ -71,7 +73,7 @@ def confirm(channel: str, trade: TradeState, now: datetime) -> str:
     """
     order = _claim(channel, trade.out_trade_no)
     if order is None:
-        log.error("payment of an unknown order", extra={"out_trade_no": trade.out_trade_no})
+        _unknown(channel, trade, now)
         return "unknown_order"
     transaction_id, paid_fen, paid_at = _facts(trade)
     verdict = rules.judge(order.amount_fen, order.transaction_id, paid_fen, transaction_id)
@@ -80,7 +82,7 @@ def confirm(channel: str, trade: TradeState, now: datetime) -> str:
     at = books.posting_time(paid_at, now)
     late = rules.is_late(paid_at, order.expires_at)
     if verdict is rules.Verdict.PARK or (late and _late_rule() == "park"):
-        return _park(order, transaction_id, paid_fen, paid_at, at)
+        return _park(order, transaction_id, paid_fen, paid_at, at, now)
     return _credit(order, transaction_id, paid_at, at, now)
 
 
@@ -97,6 +99,7 @@ def _claim(channel: str, out_trade_no: str) -> Claim | None:
         amount_fen=order.amount_fen,
         transaction_id=order.transaction_id,
         expires_at=order.expires_at,
+        household_id=order.payers_id,
         topup=_topup(order),
         parts={row.bill_id: row.part_fen for row in items},
         owed={row.bill_id: chart.receivable(row.utility, row.household_id) for row in items},
@@ -149,7 +152,30 @@ def _late_rule() -> str:
     return rule
 
 
-def _park(order: Claim, transaction_id: str, paid_fen: int, paid_at: datetime, at: datetime) -> str:
+def _unknown(channel: str, trade: TradeState, now: datetime) -> None:
+    """Money of an order we never made: nothing is posted until a person has looked into it."""
+    log.error("payment of an unknown order", extra={"out_trade_no": trade.out_trade_no})
+    transaction_id, paid_fen, paid_at = _facts(trade)
+    cases.open_case(
+        "notice",
+        "unknown_order",
+        rules.payment_key(channel, transaction_id),
+        channel,
+        business_day(paid_at),
+        now,
+        out_trade_no=trade.out_trade_no,
+        text=f"渠道收款 {yuan_str(paid_fen)} 元",
+    )
+
+
+def _park(
+    order: Claim,
+    transaction_id: str,
+    paid_fen: int,
+    paid_at: datetime,
+    at: datetime,
+    now: datetime,
+) -> str:
     """Money that does not fit its order: it did arrive, so it is posted, but credited to nobody."""
     note = (
         f"渠道收款 {yuan_str(paid_fen)} 元（{transaction_id}），"
@@ -160,6 +186,18 @@ def _park(order: Claim, transaction_id: str, paid_fen: int, paid_at: datetime, a
     else:
         _note(order, note)
     _post(order, transaction_id, paid_fen, [], at)
+    cases.open_case(
+        "order",
+        rules.why_parked(order.amount_fen, order.transaction_id, paid_fen),
+        rules.payment_key(order.channel, transaction_id),
+        order.channel,
+        business_day(paid_at),
+        now,
+        amount_fen=paid_fen,
+        household_id=order.household_id,
+        out_trade_no=order.out_trade_no,
+        text=note,
+    )
     audit("cashier.parked", "order", order.out_trade_no, None, note=note)
     log.error("payment parked", extra={"out_trade_no": order.out_trade_no, "note": note})
     return "parked"

@@ -72,8 +72,8 @@ WHERE l.kind = 'payment'
   AND (c.business_key IS NULL OR o.id IS NULL OR c.day <> :day
        OR c.amount_fen <> l.amount_fen
        OR (o.amount_fen <> l.amount_fen AND NOT EXISTS (
-             SELECT 1 FROM refund r WHERE r.order_id = o.id AND r.state = 'done'
-             AND r.business_key = 'parked:' || o.out_trade_no)))
+             SELECT 1 FROM money_case m WHERE m.kind = 'order' AND m.state = 'done'
+             AND m.reference = c.business_key)))
 """
 
 _REFUNDS = f"""
@@ -126,7 +126,7 @@ FULL JOIN (SELECT o.out_trade_no AS number, -sum(p.amount_fen) AS kept
         AND e.day BETWEEN :day - 1 AND :day AND e.at >= :start AND e.at < :end
         AND o.channel = :channel AND o.state = 'paid' AND NOT EXISTS (
           SELECT 1 FROM refund r WHERE r.order_id = o.id
-            AND r.state IN ('created', 'processing', 'done'))
+            AND r.state IN ('created', 'processing', 'done', 'paid_out'))
       GROUP BY o.out_trade_no) b ON b.number = a.number
 """
 
@@ -141,7 +141,7 @@ SELECT
   (SELECT coalesce(sum(received_fen), 0) FROM payment_order
    WHERE channel = :channel AND paid_at >= :start AND paid_at < :end)
   - (SELECT coalesce(sum(r.amount_fen), 0) FROM refund r JOIN payment_order o ON o.id = r.order_id
-     WHERE o.channel = :channel AND r.state = 'done'
+     WHERE o.channel = :channel
        AND r.done_at >= :start AND r.done_at < :end),
   (SELECT coalesce(sum(fee_fen), 0) FROM statement_line WHERE statement_id = :statement),
   (SELECT count(*) FROM statement_line WHERE statement_id = :statement AND kind = 'payment'),

@@ -121,7 +121,7 @@ class MoneyCase(Base):
     __table_args__ = (
         sa.UniqueConstraint("kind", "reference"),
         sa.CheckConstraint("kind IN ('order', 'refund', 'break', 'notice')", name="kind"),
-        sa.CheckConstraint("state IN ('open', 'done')", name="state"),
+        sa.CheckConstraint("state IN ('open', 'suspense', 'done')", name="state"),
         sa.CheckConstraint("left_fen >= 0", name="left"),
         sa.Index("ix_money_case_open", "id", postgresql_where=sa.text("state = 'open'")),
     )

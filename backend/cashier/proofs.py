@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from backend.base.db import db
-from backend.cashier import rules
+from backend.cashier import cases, rules
 from backend.cashier.matching import Difference, Sums
 from backend.cashier.models import Break, Reconciliation
 
@@ -32,6 +32,7 @@ def keep(
     """Write a day's sums and differences down, over what was found earlier."""
     row = _write(channel, day, sums, now)
     _write_breaks(row.id, found, now)
+    cases.follow_breaks(row.id, now)
     agreed = sums.equal and not open_breaks([row.id])
     row.state = "agreed" if agreed else "breaks"
     return row

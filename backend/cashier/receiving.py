@@ -9,9 +9,10 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from backend.base import tasks
+from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.cashier import refunds
+from backend.cashier import cases, refunds
 from backend.cashier.asking import MONEY_MOVED
 from backend.cashier.channels import channel_for
 from backend.cashier.confirm import confirm
@@ -43,6 +44,7 @@ def receive_notice(
         raw.outcome, raw.out_trade_no = _process(gateway, notice, now)
     except NoticeRejected as rejected:
         raw.outcome, raw.detail = "rejected", rejected.code
+        _tell_somebody(channel, rejected, now)
         log.warning("notice rejected", extra={"code": rejected.code, "notice": raw.id})
     except Exception as error:
         db.session.rollback()
@@ -110,6 +112,13 @@ def _confirm_by_asking(gateway: PaymentChannel, number: str, now: datetime) -> s
 def _ask_soon(number: str, now: datetime) -> None:
     """Enqueue one more question about an order, out of its turn; by then it is committed."""
     tasks.defer("cashier.ask_channel", once=f"ask:{number}", out_trade_no=number, step=0)
+
+
+def _tell_somebody(channel: str, rejected: NoticeRejected, now: datetime) -> None:
+    """One case a day, channel and reason: whoever forges notices by the thousand makes no more."""
+    day = business_day(now)
+    reference = f"{channel}:{day}:{rejected.code}"
+    cases.open_case("notice", "rejected", reference, channel, day, now, text=str(rejected)[:200])
 
 
 def _note_failure(notice_id: int, error: Exception) -> None:

@@ -1,28 +1,33 @@
 """Refunds: always under the same number, asked about until the channel says how they ended.
 
-created -> processing -> done; `failed`, `closed` and `abnormal` wait for a person.
+created -> processing -> done; `failed`, `closed` and `abnormal` wait for a person, who has them
+sent again, pays them out another way or takes them back (cashier.refund_desk).
 """
 
 from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from backend.base import ids, tasks
-from backend.base.db import db
-from backend.base.errors import Problem
-from backend.cashier import books
+from backend.base.clock import business_day
+from backend.base.db import changed, db
+from backend.cashier import books, cases, sources
 from backend.cashier.channels import channel_for, notify_url
 from backend.cashier.models import PaymentOrder, Refund
-from backend.people.service import Principal, audit
+from backend.people.service import audit
 from payments.channel import ChannelError, RefundRequest, RefundState, RefundStatus
 
 log = logging.getLogger("nuan.cashier")
 
 UNDERWAY = ("created", "processing")
+STUCK = ("failed", "closed", "abnormal")
+ENDED = ("paid_out", "withdrawn")  # by a person, without the channel
+MAX_REASON = 80  # what the channels take (payments.channel.RefundRequest)
 FORGOTTEN = timedelta(days=1)
 _STATES = {
     RefundStatus.PROCESSING: "processing",
@@ -32,39 +37,35 @@ _STATES = {
 
 
 def open_refund(
-    order: PaymentOrder, amount_fen: int, business_key: str, reason: str, now: datetime
+    order: PaymentOrder,
+    amount_fen: int,
+    business_key: str,
+    reason: str,
+    now: datetime,
+    **more: Any,
 ) -> Refund:
-    """Decide a refund, once a business key, and enqueue it in the caller's transaction."""
+    """Decide a refund, once a business key, and enqueue it in the caller's transaction.
+
+    `more`: source, bill_id, case_id, asked_by, approved_by; without a source the money lies in
+    suspense already.
+    """
     values = {
         "out_refund_no": ids.out_trade_no("R", now),
         "order_id": order.id,
         "business_key": business_key,
         "amount_fen": amount_fen,
-        "reason": reason,
+        "reason": reason[:MAX_REASON],
         "created_at": now,
+        **more,
     }
     statement = insert(Refund).values(values).on_conflict_do_nothing().returning(Refund)
     made: Refund | None = db.session.scalar(statement)
     if made is None:
         query = sa.select(Refund).where(Refund.business_key == business_key)
         return db.session.scalars(query).one()
+    sources.take(made, order, now)
     tasks.defer("cashier.send_refund", refund_id=made.id, step=0)
     return made
-
-
-def refund_parked(out_trade_no: str, staff_id: int, reason: str, now: datetime) -> Refund:
-    """Give back what was parked for a wrong amount, all of it; audited.
-
-    Problem not_found where no such order is parked.
-    """
-    query = sa.select(PaymentOrder).where(PaymentOrder.out_trade_no == out_trade_no)
-    order = db.session.scalar(query.with_for_update())
-    if order is None or order.state != "parked":
-        raise Problem("not_found")
-    refund = open_refund(order, order.received_fen or 0, f"parked:{out_trade_no}", reason[:80], now)
-    actor = Principal("staff", staff_id)
-    audit("cashier.refund_parked", "order", out_trade_no, actor, now=now, reason=reason)
-    return refund
 
 
 def send(refund_id: int, now: datetime) -> Refund:
@@ -81,7 +82,7 @@ def send(refund_id: int, now: datetime) -> Refund:
         settle(order.channel, _ask(order, refund), now)
     except ChannelError as error:
         if error.permanent:
-            _fail(refund, error)
+            _fail(refund, order, error, now)
         db.session.commit()
         raise
     db.session.commit()
@@ -119,14 +120,16 @@ def _ask(order: PaymentOrder, refund: Refund) -> RefundState:
     )
 
 
-def _fail(refund: Refund, error: ChannelError) -> None:
+def _fail(refund: Refund, order: PaymentOrder, error: ChannelError, now: datetime) -> None:
     """A refund the channel refuses for good waits for a person."""
-    db.session.execute(
+    moved = changed(
         sa.update(Refund)
         .where(Refund.id == refund.id, Refund.state.in_(UNDERWAY))
-        .values(state="failed")
+        .values(state="failed", said=str(error)[:200])
         .execution_options(synchronize_session="fetch")
     )
+    if moved:
+        _to_a_person(refund, order, "failed", now)
     audit("cashier.refund_failed", "refund", refund.out_refund_no, None, error=str(error))
     log.error("refund refused", extra={"refund": refund.out_refund_no, "why": str(error)})
 
@@ -146,7 +149,7 @@ def settle(channel: str, state: RefundState, now: datetime) -> str:
     if found is None:
         return "unknown_refund"
     refund, order = found
-    if refund.state == "done":
+    if refund.done_at is not None:
         return "refund_repeat"
     return _take(refund, order, state, now)
 
@@ -155,20 +158,54 @@ def _take(refund: Refund, order: PaymentOrder, state: RefundState, now: datetime
     refund.refund_id = state.refund_id
     about_this = state.out_trade_no in ("", order.out_trade_no)
     if state.refund_fen != refund.amount_fen or not about_this:
-        return _stuck(refund, "abnormal", state)
+        return _stuck(refund, order, "abnormal", state, now)
     if state.status is RefundStatus.SUCCESS:
-        settled_at = state.settled_at or now
-        refund.state, refund.done_at = "done", settled_at
-        books.post_refund(order, refund, books.posting_time(settled_at, now))
-        return "refund_done"
+        return _done(refund, order, state.settled_at or now, now)
+    if refund.state in ENDED:
+        return "refund_repeat"
     if state.status is RefundStatus.PROCESSING:
         refund.state = "processing"
         return "refund_underway"
-    return _stuck(refund, _STATES[state.status], state)
+    return _stuck(refund, order, _STATES[state.status], state, now)
 
 
-def _stuck(refund: Refund, to_state: str, state: RefundState) -> str:
-    refund.state = to_state
+def _done(refund: Refund, order: PaymentOrder, settled_at: datetime, now: datetime) -> str:
+    """The channel has paid it out, whatever we thought of it: the ledger says so.
+
+    One that a person had paid otherwise, or had taken back, meanwhile is a matter for a person.
+    """
+    refund.done_at = settled_at
+    books.post_refund(order, refund, books.posting_time(settled_at, now))
+    if refund.state in ENDED:
+        books.post_paid_twice(order, refund, now)
+        _to_a_person(refund, order, "paid_twice", now)
+        return "refund_stuck"
+    refund.state = "done"
+    cases.end_of("refund", refund.out_refund_no, "ended", "渠道已退款", now)
+    return "refund_done"
+
+
+def _stuck(
+    refund: Refund, order: PaymentOrder, to_state: str, state: RefundState, now: datetime
+) -> str:
+    if refund.state in ENDED:
+        return "refund_repeat"
+    refund.state, refund.said = to_state, str(state.status)
+    _to_a_person(refund, order, to_state, now)
     audit(f"cashier.refund_{to_state}", "refund", refund.out_refund_no, None, said=state.status)
     log.error("refund stuck", extra={"refund": refund.out_refund_no, "state": to_state})
     return "refund_stuck"
+
+
+def _to_a_person(refund: Refund, order: PaymentOrder, why: str, now: datetime) -> None:
+    cases.open_case(
+        "refund",
+        why,
+        refund.out_refund_no,
+        order.channel,
+        business_day(now),
+        now,
+        household_id=order.household_id,
+        out_trade_no=order.out_trade_no,
+        text=refund.said or "",
+    )

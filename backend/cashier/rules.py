@@ -93,6 +93,13 @@ def judge(amount_fen: int, transaction_id: str | None, paid_fen: int, paid_id: s
     return Verdict.POST
 
 
+def why_parked(amount_fen: int, transaction_id: str | None, paid_fen: int) -> str:
+    """The type of the case a parked payment becomes (cashier.cases)."""
+    if transaction_id is not None:
+        return "second_payment"
+    return "late" if paid_fen == amount_fen else "wrong_amount"
+
+
 def reusable(expires: datetime, now: datetime) -> bool:
     """Whether an open order can be handed out once more."""
     return now + REUSE_MARGIN <= expires
@@ -142,6 +149,11 @@ UTILITY_ZH = {"heat": "热费", "water": "水费", "gas": "燃气费", "electric
 def payment_key(channel: str, transaction_id: str) -> str:
     """The ledger's business key of a payment."""
     return f"{channel}:{transaction_id}"
+
+
+def order_in(reference: str) -> str:
+    """The number behind a channel's name in a payment's key."""
+    return reference.partition(":")[2]
 
 
 def refund_key(channel: str, out_refund_no: str) -> str:

@@ -14,6 +14,8 @@ KINDS = {
     "prepaid": "liability",
     "payable": "liability",
     "suspense": "liability",
+    "overage": "liability",
+    "shortage": "asset",
     "revenue": "income",
     "fee": "expense",
     "over_short": "expense",
@@ -61,6 +63,16 @@ def clearing(channel: str) -> AccountRef:
 def suspense(channel: str) -> AccountRef:
     """Money that arrived and may belong to somebody else: to be refunded or explained."""
     return _account("suspense", channel)
+
+
+def overage(channel: str) -> AccountRef:
+    """长款: what a channel has paid us more than anybody can explain (liability)."""
+    return _account("overage", channel)
+
+
+def shortage(channel: str) -> AccountRef:
+    """短款: what we count on and a channel has not (asset)."""
+    return _account("shortage", channel)
 
 
 def revenue(utility: str) -> AccountRef:

@@ -6,8 +6,10 @@ import pytest
 
 from backend.base.db import db
 from backend.cashier import asking, confirm, receiving, refunds, rules, service
+from backend.cashier import parked as parked_money
 from backend.cashier.models import PaymentOrder, Refund
 from backend.ledger import service as ledger
+from backend.people.service import Principal
 from tests import builders
 from tests.outside import waiting, work
 
@@ -152,7 +154,9 @@ def test_what_was_parked_can_be_given_back_by_staff(alice, clock, phone, hook, d
     phone.behave("payment", "wrong_amount", params={"amount_fen": 12000})
     phone.pay(pay)
     assert receiving.receive_notice("wechat", *hook.wait(), clock.now()).outcome == "parked"
-    refunds.refund_parked(order.out_trade_no, staff.id, "金额不符，退回", clock.now())
+    parked_money.refund(
+        order.out_trade_no, Principal("staff", staff.id), "金额不符，退回", clock.now()
+    )
     db.session.commit()
     work(database)
     assert (refund_of(order).amount_fen, refund_of(order).state) == (12000, "done")

@@ -31,6 +31,7 @@ def paid(app, clock):
             business_key="surplus:1",
             amount_fen=1,
             reason="",
+            state="withdrawn",
             created_at=clock.now(),
         )
     )

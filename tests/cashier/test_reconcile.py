@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.cashier import asking, channels, cli, confirm, receiving, reconcile, service
+from backend.cashier import parked as parked_money
 from backend.cashier.models import (
     Break,
     FinanceDay,
@@ -19,6 +20,7 @@ from backend.cashier.models import (
 )
 from backend.ledger import service as ledger
 from backend.people.models import AuditEvent
+from backend.people.service import Principal
 from tests import builders
 from tests.outside import waiting, work
 
@@ -97,9 +99,8 @@ def test_a_refund_of_the_day_is_in_all_three_sums(pay, day_after, clock, phone, 
     phone.behave("payment", "wrong_amount", params={"amount_fen": 50})
     parked = pay(60)
     staff = builders.make_staff("cash", roles=["finance"])
-    from backend.cashier import refunds
 
-    refunds.refund_parked(parked.out_trade_no, staff.id, "退回", clock.now())
+    parked_money.refund(parked.out_trade_no, Principal("staff", staff.id), "退回", clock.now())
     db.session.commit()
     work(database)
     day_after()
@@ -178,10 +179,9 @@ def test_a_parked_order_stays_a_difference_until_it_is_given_back(
     found = checked(clock)
     assert sums(found) == (12000, 12000, 12000)
     assert breaks() == [("amount", order.out_trade_no, 12345, 12000)]
-    from backend.cashier import refunds
 
     staff = builders.make_staff("cash", roles=["finance"])
-    refunds.refund_parked(order.out_trade_no, staff.id, "退回", clock.now())
+    parked_money.refund(order.out_trade_no, Principal("staff", staff.id), "退回", clock.now())
     db.session.commit()
     work(database)
     assert checked(clock).state == "agreed"
@@ -206,7 +206,9 @@ def test_a_refund_whose_notice_was_lost_is_repaired(pay, alice, day_after, clock
     parked = pay(60)
     staff = builders.make_staff("cash", roles=["finance"])
     phone.behave("refund_notice", "never")
-    made = refunds.refund_parked(parked.out_trade_no, staff.id, "退回", clock.now())
+    made = parked_money.refund(
+        parked.out_trade_no, Principal("staff", staff.id), "退回", clock.now()
+    )
     db.session.commit()
     refunds.send(made.id, clock.now())
     assert made.state == "processing"

@@ -1,0 +1,236 @@
+"""Parked money finds its owner: into a household's balance, onto a bill, or taken in at all.
+
+Money moved to the household that ordered is one person's to decide up to the limit; beyond it, or
+to anybody else, a second one agrees.  Giving it back is cashier.refund_desk's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from flask import current_app
+from sqlalchemy.dialects.postgresql import insert
+
+from backend.archive.models import Household
+from backend.base.clock import business_day
+from backend.base.db import db
+from backend.base.errors import Problem
+from backend.billing import requests, wallet
+from backend.billing import service as billing
+from backend.billing.models import Bill, BillingRequest
+from backend.cashier import books, cases, refund_desk, rules
+from backend.cashier.channels import channel_for
+from backend.cashier.models import MoneyCase, PaymentOrder, Refund
+from backend.ledger import chart
+from backend.ledger import service as ledger
+from backend.ledger.chart import AccountRef
+from backend.people.service import Principal, audit
+from payments.channel import ChannelError, TradeState, TradeStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Parked money of a case for a household: onto one of its bills, or into its balance."""
+
+    case_id: int
+    account_no: str
+    amount_fen: int
+    bill_no: str = ""
+
+
+def move(wanted: Move, reason: str, actor: Principal, now: datetime) -> MoneyCase | BillingRequest:
+    """Move it, or ask a second person to agree; the caller commits.
+
+    Problems: not_found, case_ended, case_not_so, case_moved, reason_missing, bill_not_payable,
+    request_open.
+    """
+    reason = cases.words(reason)
+    parked, household, _bill = _checked(wanted)
+    limit: int = current_app.extensions["nuan_settings"].refund_limit_fen
+    his = household.id == parked.household_id
+    if his and wanted.amount_fen <= limit - _moved_fen(parked):
+        return _move(wanted, reason, actor.id, None, now)
+    made = requests.ask("parked_move", parked.id, reason, actor, now, household.id, asdict(wanted))
+    cases.note(parked, actor, "move_asked", reason, now, account_no=wanted.account_no)
+    return made
+
+
+def carry_out(request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:
+    """An approved move."""
+    wanted = Move(**request.params)
+    _move(wanted, request.reason, request.asked_by or actor.id, actor.id, now)
+    return {"case_id": wanted.case_id}
+
+
+def _moved_fen(parked: MoneyCase) -> int:
+    """What one person has moved of a case already: parts count together."""
+    return (parked.amount_fen or 0) - (parked.left_fen or 0)
+
+
+def _checked(wanted: Move) -> tuple[MoneyCase, Household, Bill | None]:
+    parked = cases.still_open(wanted.case_id)
+    if parked.kind != "order":
+        raise Problem("case_not_so")
+    if not 0 < wanted.amount_fen <= (parked.left_fen or 0):
+        raise Problem("case_moved", field="amount_fen")
+    account_no = wanted.account_no.replace("\x00", "").strip()
+    household = db.session.scalar(sa.select(Household).where(Household.account_no == account_no))
+    if household is None:
+        raise Problem("not_found", "没有这个户号。", field="account_no")
+    return parked, household, _bill_of(wanted.bill_no, household.id)
+
+
+def _bill_of(bill_no: str, household_id: int) -> Bill | None:
+    number = bill_no.replace("\x00", "").strip()
+    if not number:
+        return None
+    query = sa.select(Bill).where(Bill.bill_no == number, Bill.household_id == household_id)
+    found: Bill | None = db.session.scalar(query)
+    if found is None:
+        raise Problem("not_found", "该户没有这张账单。", field="bill_no")
+    return found
+
+
+def _move(
+    wanted: Move, reason: str, asked_by: int, approved_by: int | None, now: datetime
+) -> MoneyCase:
+    parked, household, bill = _checked(wanted)
+    cases.use(parked, wanted.amount_fen)
+    actor = Principal("staff", asked_by)
+    target = bill.bill_no if bill else household.account_no
+    step = cases.note(parked, actor, "moved", reason, now, amount_fen=wanted.amount_fen, to=target)
+    lines = [
+        (chart.suspense(parked.channel), wanted.amount_fen),
+        (_credited(household.id, bill, wanted.amount_fen, now), -wanted.amount_fen),
+    ]
+    key = f"case:{parked.id}:{step}"
+    ledger.post(key, "parked_move", now, lines, memo=reason, out_trade_no=parked.out_trade_no)
+    if bill is None:
+        wallet.pay_oldest(household.id, now)
+    audit(
+        "case.moved",
+        "case",
+        parked.id,
+        actor,
+        now=now,
+        reason=reason,
+        amount_fen=wanted.amount_fen,
+        to=target,
+        approved_by=approved_by,
+    )
+    order = _order_of(parked)
+    if order is not None:
+        refund_desk.settle_parked(parked, order, "paid", now)
+    return parked
+
+
+def _credited(household_id: int, bill: Bill | None, amount_fen: int, now: datetime) -> AccountRef:
+    if bill is None:
+        wallet.one_at_a_time(household_id)
+        return chart.wallet(household_id)
+    if not billing.apply_payment(bill.id, amount_fen, now):
+        raise Problem("bill_not_payable", field="bill_no")
+    return chart.receivable(bill.utility, household_id)
+
+
+def _order_of(parked: MoneyCase) -> PaymentOrder | None:
+    query = sa.select(PaymentOrder).where(PaymentOrder.out_trade_no == parked.out_trade_no)
+    found: PaymentOrder | None = db.session.scalar(query.with_for_update())
+    return found
+
+
+def refund(
+    out_trade_no: str, actor: Principal, reason: str, now: datetime
+) -> Refund | BillingRequest:
+    """Give back all that is undecided of an order's parked money; Problem not_found."""
+    query = sa.select(MoneyCase).where(
+        MoneyCase.kind == "order",
+        MoneyCase.out_trade_no == out_trade_no,
+        MoneyCase.state == "open",
+        MoneyCase.left_fen > 0,
+    )
+    parked = db.session.scalars(query.order_by(MoneyCase.id).limit(1)).one_or_none()
+    if parked is None:
+        raise Problem("not_found")
+    left = parked.left_fen or 0
+    wanted = refund_desk.Wanted(out_trade_no, left, case_id=parked.id)
+    return refund_desk.ask(wanted, reason, f"case-{parked.id}-{left}", actor, now)
+
+
+def adopt(case_id: int, actor: Principal, now: datetime) -> MoneyCase:
+    """Take in money of an order we never made, on the channel's own word; commits.
+
+    The order is written down without a household and its money parked: then it can be given back
+    or moved.  Problems not_found, case_ended, case_not_so (the channel does not say it was paid, or
+    it is ours by now), channel_unavailable.
+    """
+    unknown = cases.still_open(case_id)
+    if unknown.type != "unknown_order" and unknown.type != "missing_here":
+        raise Problem("case_not_so")
+    number = unknown.out_trade_no or rules.order_in(unknown.reference)
+    trade = _asked(unknown.channel, number)
+    unknown = cases.still_open(case_id)
+    order = _written(unknown.channel, trade, now)
+    assert trade.transaction_id is not None and trade.amount_fen is not None
+    assert trade.paid_at is not None
+    at = books.posting_time(trade.paid_at, now)
+    books.post_payment(
+        order.channel, order.out_trade_no, trade.transaction_id, trade.amount_fen, [], at
+    )
+    cases.open_case(
+        "order",
+        "adopted",
+        rules.payment_key(order.channel, trade.transaction_id),
+        order.channel,
+        business_day(trade.paid_at),
+        now,
+        amount_fen=trade.amount_fen,
+        out_trade_no=order.out_trade_no,
+        text="向渠道核实后补登",
+    )
+    if unknown.kind == "notice":
+        cases.end(unknown, "adopted", "已向渠道核实并补登，款项挂账", actor, now)
+    else:
+        cases.note(unknown, actor, "adopted", "已向渠道核实并补登，款项挂账", now)
+    db.session.commit()
+    return unknown
+
+
+def _asked(channel: str, number: str) -> TradeState:
+    db.session.commit()  # no transaction is held while the channel is asked
+    try:
+        trade = channel_for(channel).query(number)
+    except ChannelError as error:
+        if error.code == "order_not_found":
+            raise Problem("case_not_so", "渠道没有这笔订单，可能是伪造的通知。") from error
+        raise Problem("channel_unavailable", f"渠道没有答复：{error}") from error
+    if trade.status not in (TradeStatus.PAID, TradeStatus.REFUNDED) or not trade.transaction_id:
+        raise Problem("case_not_so", "渠道说这笔订单没有付款。")
+    return trade
+
+
+def _written(channel: str, trade: TradeState, now: datetime) -> PaymentOrder:
+    values = {
+        "out_trade_no": trade.out_trade_no,
+        "channel": channel,
+        "way": "",
+        "amount_fen": trade.amount_fen,
+        "received_fen": trade.amount_fen,
+        "transaction_id": trade.transaction_id,
+        "paid_at": trade.paid_at,
+        "state": "parked",
+        "created_at": now,
+        "expires_at": now,
+        "note": "渠道收到的未知订单，已补登",
+    }
+    statement = insert(PaymentOrder).values(values).on_conflict_do_nothing()
+    order: PaymentOrder | None = db.session.scalar(statement.returning(PaymentOrder))
+    if order is None:
+        raise Problem("case_not_so", "本系统已有这笔订单，请重新对账。")
+    return order
+
+
+requests.KINDS["parked_move"] = requests.Kind("挂账款项转出", requests.MONEY, carry_out)
