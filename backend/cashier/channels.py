@@ -45,8 +45,8 @@ class Kind:
     build: Callable[[Settings, Clock], PaymentChannel]
     parse: Callable[[Settings, bytes, date], Statement]
     webhook: str
-    refund_within: timedelta
-    refund_times: int | None
+    refund_within: timedelta = timedelta(days=365)
+    refund_times: int | None = None
     day_ends_early: timedelta = timedelta(0)
     fingerprint: Callable[[bytes], bytes] = bytes
     online: bool = True
@@ -185,27 +185,20 @@ def _unionpay_rows(settings: Settings, data: bytes, day: date) -> Statement:
     return parse_unionpay_zm(data, settings.unionpay_mer_id, day)
 
 
-_A_YEAR = timedelta(days=365)
 KINDS: dict[str, Kind] = {
     # WeChat Pay v3 (申请退款): within a year, 50 times.  Alipay's and UnionPay's year is what their
     # contracts usually say, not their documents: a longer one would only be refused here.
-    "wechat": Kind(lambda s: bool(s.wxpay_mchid), _wechat, _wechat_rows, "wechatpay", _A_YEAR, 50),
+    "wechat": Kind(
+        lambda s: bool(s.wxpay_mchid), _wechat, _wechat_rows, "wechatpay", refund_times=50
+    ),
     "alipay": Kind(
-        lambda s: bool(s.alipay_app_id),
-        _alipay,
-        _alipay_rows,
-        "alipay",
-        _A_YEAR,
-        None,
-        fingerprint=fingerprinted,
+        lambda s: bool(s.alipay_app_id), _alipay, _alipay_rows, "alipay", fingerprint=fingerprinted
     ),
     "unionpay": Kind(
         lambda s: bool(s.unionpay_mer_id),
         _unionpay,
         _unionpay_rows,
         "unionpay",
-        _A_YEAR,
-        None,
         day_ends_early=timedelta(hours=1),
     ),
     BANK: Kind(lambda s: True, lambda s, c: BankCollection(), _no_statement, "", online=False),
