@@ -277,6 +277,26 @@ def _deposits(numbers: Sequence[str]) -> dict[str, tuple[int, int]]:
     return {row.deposit_reference: (row.id, row.deposited_fen) for row in rows}
 
 
+def view(statement_id: int) -> dict[str, Any]:
+    """One statement's head; Problem not_found."""
+    query = (
+        sa.select(
+            BankStatement.id,
+            BankAccount.code,
+            BankAccount.name,
+            BankStatement.day,
+            BankStatement.rows,
+            BankStatement.received_at,
+        )
+        .join(BankAccount, BankAccount.id == BankStatement.account_id)
+        .where(BankStatement.id == statement_id)
+    )
+    row = db.session.execute(query).first()
+    if row is None:
+        raise Problem("not_found")
+    return dict(row._mapping)
+
+
 def lines(statement_id: int, after: int = 0) -> list[dict[str, Any]]:
     """A page of a statement's movements."""
     query = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import click
 import sqlalchemy as sa
@@ -15,9 +16,17 @@ from backend.base.clock import business_day
 from backend.base.command import application
 from backend.base.db import db
 from backend.base.money import yuan_str
-from backend.cashier import reconcile, shifts
+from backend.cashier import (
+    bank_accounts,
+    collection,
+    collection_results,
+    mandates,
+    reconcile,
+    shifts,
+)
 from backend.cashier.channels import CHANNELS
 from backend.people.models import Staff
+from backend.people.service import Principal
 
 CODE = re.compile(r"[0-9A-Za-z-]{1,20}")
 
@@ -86,6 +95,74 @@ def add_drawer(code: str, name: str) -> None:
 def add_terminal(code: str, name: str, acquirer: str) -> None:
     """Set up a card terminal of a business hall (ledger account pos:CODE)."""
     _add(code, lambda: shifts.add_terminal(code, name, acquirer))
+
+
+@finance.command("add-bank")
+@click.argument("code")
+@click.option("--name", required=True, help="What finance calls it.")
+@click.option("--format", "layout", required=True, help="The format of its collection files.")
+@click.option("--merchant", required=True, help="Our number at the bank.")
+@click.option("--fee-fen", default=0, show_default=True, help="What it keeps of a deduction.")
+def add_bank(code: str, name: str, layout: str, merchant: str, fee_fen: int) -> None:
+    """Set up a bank that collects by file (代扣银行), CODE of at most 12 letters and digits."""
+    if len(code) > 12 or not code.isalnum():
+        raise click.BadParameter(f"{code!r} is not 1 to 12 letters and digits")
+
+    def work() -> None:
+        collection.sheet(layout, "collection", "deduction")
+        mandates.add_bank(code, name, layout, merchant).fee_per_line_fen = fee_fen
+
+    _add(code, work)
+
+
+@finance.command("add-account")
+@click.argument("code")
+@click.option("--name", required=True, help="What finance calls it.")
+@click.option("--number", required=True, help="The account's number.")
+@click.option("--format", "layout", required=True, help="The format of its movements.")
+@click.option("--since", required=True, help="YYYY-MM-DD: from then on every day is proven.")
+def add_account(code: str, name: str, number: str, layout: str, since: str) -> None:
+    """Set up a bank account of the company (ledger account bank:CODE)."""
+
+    def work() -> None:
+        collection.sheet(layout, "account", "statement")
+        bank_accounts.add_account(code, name, number, layout, date.fromisoformat(since))
+
+    _add(code, work)
+
+
+@finance.command("take-result")
+@click.argument("bank")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--staff", "login", required=True, help="Login of whoever takes it in.")
+def take_result(bank: str, file: Path, login: str) -> None:
+    """Take in a bank's result of a batch, whole or not at all (large files, beyond the page)."""
+    with application() as app:
+        made, new = collection_results.take(
+            bank, file.name, file.read_bytes(), _actor(login), _now(app)
+        )
+        said = "taken" if new else "taken before"
+        click.echo(f"{file.name}: {said}; {made.success_count} taken, {made.failed_count} refused")
+
+
+@finance.command("take-movements")
+@click.argument("account")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--staff", "login", required=True, help="Login of whoever takes them in.")
+def take_movements(account: str, file: Path, login: str) -> None:
+    """Take in a bank account's movements of a day and match what came in."""
+    with application() as app:
+        made, new = bank_accounts.take(
+            account, file.name, file.read_bytes(), _actor(login), _now(app)
+        )
+        db.session.commit()
+        click.echo(f"{made.day}: {made.rows} movements {'taken' if new else 'taken before'}")
+
+
+def _actor(login: str) -> Principal:
+    staff_id = _staff_id(login)
+    assert staff_id is not None, "click asks for one"
+    return Principal("staff", staff_id, frozenset({"finance"}))
 
 
 def _add(code: str, work: Callable[[], object]) -> None:

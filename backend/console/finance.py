@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 from backend.base.clock import business_day, day_bounds
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.cashier import reconcile
+from backend.cashier import bank_day, reconcile
 from backend.console import queries
 from backend.console.days import asked_day, parse_day
 from backend.console.sessions import current, now, roles
@@ -36,6 +36,7 @@ def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule(
         "/finance/<day>/statement", "finance_statement", finance_statement, methods=["POST"]
     )
+    blueprint.add_url_rule("/finance/<day>/banks", "finance_banks", finance_banks, methods=["POST"])
     blueprint.add_url_rule("/finance/<day>/close", "finance_close", finance_close, methods=["POST"])
 
 
@@ -63,6 +64,18 @@ def finance_statement(day: str) -> Response:
         flash(
             "对账完成，三方相符。" if agreed else "对账完成，有差异。", "good" if agreed else "bad"
         )
+    return _to_page(when)
+
+
+@access.allow("finance")
+def finance_banks(day: str) -> Response:
+    """Hold the banks' part of the day against the ledger once more; then the page again."""
+    when = _posted_day(day)
+    agreed = all(row.state == "agreed" for row in bank_day.examine_all(when, now()))
+    db.session.commit()
+    flash(
+        "银行核对完成，相符。" if agreed else "银行核对完成，有差异。", "good" if agreed else "bad"
+    )
     return _to_page(when)
 
 
@@ -107,7 +120,9 @@ def _page(day: date, **form: Any) -> str:
     summary = reconcile.day_summary(day)
     channels = [_row(channel) for channel in summary["channels"]]
     counter = summary["counter"]
-    breaks = [{**b, "channel": c["channel"]} for c in channels for b in c["breaks"]]
+    accounts = summary["accounts"]
+    proven = [*channels, *accounts]
+    breaks = [{**b, "channel": c["channel"]} for c in proven for b in c["breaks"]]
     return render_template(
         "console/finance.html",
         day=day,
@@ -119,7 +134,8 @@ def _page(day: date, **form: Any) -> str:
         may_act="finance" in roles(),
         channels=channels,
         reconciled=all(c["state"] != "unchecked" for c in channels),
-        must_sign=any(c["state"] == "breaks" for c in channels)
+        accounts=accounts,
+        must_sign=any(c["state"] == "breaks" for c in proven)
         or bool(counter.unequal or counter.open_shifts),
         counter=counter,
         breaks=breaks,

@@ -40,6 +40,7 @@ BREAKS = {
     "credit_unknown": "不明来款",
     "debit_unknown": "不明支出",
 }
+PAYOUTS = {"batch": "代扣批次", "deposit": "现金缴存，班次", "settlement": "收单结算"}
 OWNERS = {"finance": "财务", "operator": "运维", "manager": "管理"}
 
 
@@ -136,6 +137,14 @@ def channel(name: str) -> str:
     return f"银行账户 {code}" if family == "account" else CHANNELS.get(name, name)
 
 
+def payout(key: str) -> str:
+    """What a movement of a bank account was found to be: 'batch:ICBC…' -> '代扣批次 ICBC…'."""
+    family, _, number = key.partition(":")
+    if family == "channel":
+        return f"{channel(number)}结算款"
+    return f"{PAYOUTS.get(family, family)} {number}"
+
+
 def break_kind(name: str) -> str:
     """What sort of difference."""
     return BREAKS.get(name, name)
@@ -160,6 +169,7 @@ FILTERS: tuple[Callable[..., str | date], ...] = (
     hexadecimal,
     kind,
     channel,
+    payout,
     break_kind,
     owner,
 )

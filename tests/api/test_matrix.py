@@ -12,10 +12,11 @@ import pytest
 
 from backend.base.db import db
 from backend.billing import cold, requests, tariffs
-from backend.cashier import counter, shifts
+from backend.cashier import bank_accounts, collection, counter, mandates, shifts
 from backend.metering import bus_jobs, commands, runs
 from backend.people import access
 from backend.people.service import Principal
+from payments.sandbox.bank_desk import account_file
 from tests import builders
 from tests.api.conftest import household_of
 from tests.console.conftest import post as fill_in
@@ -189,6 +190,19 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
         *(SIGN_IN, SIGN_IN, SIGN_IN),
         *(403, STOPPED, 403, 403),
     ),
+    ("POST", "/console/finance/<day>/banks"): FINANCE_FORM,
+    ("GET", "/console/collection"): MONEY_PAGE,
+    ("POST", "/console/collection"): FINANCE_FORM,
+    ("POST", "/console/collection/results"): FINANCE_FORM,
+    ("GET", "/console/collection/<string(maxlength=64):batch_no>"): MONEY_PAGE,
+    ("POST", "/console/collection/<string(maxlength=64):batch_no>/file"): FINANCE_FORM,
+    ("POST", "/console/collection/<string(maxlength=64):batch_no>/act"): MONEY_FORM,
+    ("GET", "/console/mandates"): MONEY_PAGE,
+    ("POST", "/console/mandates"): FINANCE_FORM,
+    ("POST", f"/console/mandates/{I}mandate_id>/cancel"): FINANCE_FORM,
+    ("GET", "/console/bank"): MONEY_PAGE,
+    ("POST", "/console/bank"): FINANCE_FORM,
+    ("GET", f"/console/bank/{I}statement_id>"): MONEY_PAGE,
     ("GET", "/console/counter"): (*(SIGN_IN,) * 3, 403, 200, 403, 403),
     ("POST", "/console/counter"): FINANCE_FORM,
     ("POST", "/console/counter/<string(maxlength=64):receipt_no>/void"): FINANCE_FORM,
@@ -311,6 +325,7 @@ def town(merchant):
     bought = counter.Taking(neighbour.id, (small.id,), 0, 300, counter.Tender("cash", 300))
     taken = counter.take(clerk, "tap-of-the-town", bought, builders.NOON)
     names = {
+        **_collecting(neighbour, clerk),
         "shift_id": shift.id,
         "receipt_no": taken.receipt_no,
         "neighbour_id": neighbour.id,
@@ -337,6 +352,26 @@ def town(merchant):
         **dict.fromkeys(("name", "filename", "rest"), "nothing-of-that-name"),
     }
     return SimpleNamespace(app=merchant, people=people, names=names, bill=bill, meter=meter)
+
+
+def _collecting(household, clerk):
+    """A mandate, a drafted batch over a bill of its household, an account's empty day."""
+    day = builders.NOON.date()
+    mandates.add_bank("icbc", "工行", "collection-fixed", "M1")
+    agreed = mandates.Agreement(household.account_no, "icbc", "C1", "李四", "62220001", day)
+    mandate = mandates.sign(agreed, clerk, builders.NOON)
+    builders.make_bill(household, 4000, utility="gas")
+    batch = collection.draft("icbc", day, collection.Choice(date.max), clerk, builders.NOON)
+    bank_accounts.add_account("main", "基本户", "6222", "account-csv", day)
+    layout = collection.layouts("account")["account-csv"]
+    data = account_file(layout, "6222", day, [])
+    movements, _ = bank_accounts.take("main", "x.csv", data, clerk, builders.NOON)
+    db.session.commit()
+    return {
+        "mandate_id": mandate.id,
+        "batch_no": batch.batch_no,
+        "statement_id": movements.id,
+    }
 
 
 def _price(day):
