@@ -84,12 +84,7 @@ def condense(building_id: int, day: date) -> int:
 
     Returns the number of flats whose day is complete.
     """
-    households = [h.id for h in households_of(building_id)]
-    found = feeds.load_samples(building_id, households, NAMES, [day])
-    rows = [
-        _row(household_id, day, *(found[name][index] for name in NAMES))
-        for index, household_id in enumerate(households)
-    ]
+    rows = condensed_rows(building_id, day)
     if not rows:
         return 0
     insert = pg.insert(CondensedDay).values(rows)
@@ -101,6 +96,24 @@ def condense(building_id: int, day: date) -> int:
         )
     )
     return sum(row["covered_s"] == DAY_S for row in rows)
+
+
+def condensed_rows(building_id: int, day: date) -> list[dict[str, Any]]:
+    """A day's samples condensed, a row a flat, not stored."""
+    households = [h.id for h in households_of(building_id)]
+    found = feeds.load_samples(building_id, households, NAMES, [day])
+    return [
+        _row(household_id, day, *(found[name][index] for name in NAMES))
+        for index, household_id in enumerate(households)
+    ]
+
+
+def is_condensed_as(held: CondensedDay, row: Mapping[str, Any]) -> bool:
+    """Whether a stored day is what its samples condense to (to the 12th digit)."""
+    same = np.allclose(held.nodes, row["nodes"], rtol=1e-12, atol=0.0)
+    return bool(same) and all(
+        getattr(held, name) == row[name] for name in ("covered_s", "room_cdeg_s")
+    )
 
 
 def _row(household_id: int, day: date, *samples: feeds.Slots) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -89,20 +90,15 @@ def decide(
         raise Problem("request_decided")
     household = db.session.get_one(Household, found.household_id)
     _check_days(found, begin, end, now)
-    rule = _rule(household, begin)
-    if not rule["enabled"]:
+    if not _rule(household, begin)["enabled"]:
         raise Problem("validation", "本区域未设置室温不达标退费规则，请先设置。", field="source")
     days = _not_refunded(household.id, _days(begin, end))
-    if source == "measurement":
-        findings = _measured(found, days, rule)
-    else:
-        findings = _by_series(household, days, rule)
-    back = _refund(household, findings, begin, end)
+    back = _found(found, household, source, days, begin, end)
     found.finding = {
         "source": source,
         "begin": begin.isoformat(),
         "end": end.isoformat(),
-        "days": {d.day.isoformat(): [d.cdeg, str(d.ratio), d.why] for d in findings},
+        "days": back.days,
         "sentences": back.sentences,
         "refund_fen": back.refund_fen,
         "decided_by": actor.id,
@@ -116,6 +112,42 @@ def decide(
     db.session.flush()
     audit("cold.decided", "cold_report", report_id, actor, now=now, refund_fen=back.refund_fen)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the days of a report come to: day -> [0.01 C, share of the fee, why not decided]."""
+
+    days: dict[str, list[Any]]
+    sentences: list[str]
+    refund_fen: int
+
+
+def _found(
+    report: ColdReport,
+    household: Household,
+    source: str,
+    days: Sequence[date],
+    begin: date,
+    end: date,
+) -> Found:
+    rule = _rule(household, begin)
+    if source == "measurement":
+        findings = _measured(report, days, rule)
+    else:
+        findings = _by_series(household, days, rule)
+    back = _refund(household, findings, begin, end)
+    listed = {d.day.isoformat(): [d.cdeg, str(d.ratio), d.why] for d in findings}
+    return Found(listed, back.sentences, back.refund_fen)
+
+
+def found_again(report: ColdReport) -> Found:
+    """A decided report's days found once more, from the samples as they are stored now."""
+    household = db.session.get_one(Household, report.household_id)
+    kept = report.finding
+    begin, end = (date.fromisoformat(kept[name]) for name in ("begin", "end"))
+    days = [date.fromisoformat(day) for day in kept["days"]]
+    return _found(report, household, kept["source"], days, begin, end)
 
 
 def carry_out(request: BillingRequest, actor: Principal, now: datetime) -> dict[str, Any]:

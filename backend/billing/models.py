@@ -250,6 +250,7 @@ class PrepaidDay(Base):
     tariff_id: Mapped[int] = ref("tariff")
     events: Mapped[Tags]
     flags: Mapped[Tags]
+    detail: Mapped[Json]  # hours: period -> kWh ('a' or 'a/b'), where the price goes by the hour
 
 
 class ColdReport(Base):

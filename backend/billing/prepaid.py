@@ -66,17 +66,22 @@ class Day:
 
 
 def close_day(
-    account: Account, usage: Number, plan: Plan, topup_fen: int = 0
+    account: Account,
+    usage: Number,
+    plan: Plan,
+    topup_fen: int = 0,
+    besides_fen: Fraction = Fraction(0),
 ) -> tuple[Account, Day]:
     """One day: the top-up counts first, then the charge; the account after it and the closing.
 
+    `besides_fen`: what the day costs besides tiers and instalment, exactly (energy by the hour).
     Raises ValueError for a negative top-up.
     """
     if topup_fen < 0:
         raise ValueError("a top-up must not be negative")
     opened, events = _topped_up(account, topup_fen, plan)
     used = opened.used + exact(usage)
-    owed = opened.owed_fen + _charge_fen(opened, used, plan)
+    owed = opened.owed_fen + _charge_fen(opened, used, plan) + besides_fen
     deduction = round_half_up(owed) - round_half_up(opened.owed_fen)
     closed = replace(
         opened,

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -22,10 +21,10 @@ from backend.archive import rules as archive_rules
 from backend.archive.models import Household, Meter
 from backend.base.clock import business_day
 from backend.base.db import db
-from backend.base.money import fen_of
-from backend.billing import cutoff, prepaid, pricing, regions, tariffs, topics
+from backend.billing import cutoff, prepaid, prepaid_pricing, regions, tariffs, topics, usage
 from backend.billing.models import PrepaidAccount, PrepaidDay, Tariff
-from backend.billing.tiered import Tier, TierTariff
+from backend.billing.prepaid_pricing import plan_of
+from backend.billing.usage import TOU_COARSE, Used
 from backend.ledger import chart
 from backend.ledger import service as ledger
 
@@ -60,6 +59,7 @@ class _Night:
     tariffs: Mapping[tuple[str, date], Tariff | str]
     rule: Mapping[str, Any]
     season: archive_rules.Season | None
+    hours: Mapping[tuple[int, date], Used]
 
 
 def charge_building(building_id: int, utility: str, now: datetime) -> int:
@@ -106,20 +106,20 @@ def _charge(account: PrepaidAccount, night: _Night, last: date) -> list[PrepaidD
         if isinstance(tariff, str) or used is None:
             account.waiting = tariff if isinstance(tariff, str) else f"{day} 的用量尚未日结"
             break
-        try:
-            plan = plan_of(tariff, household, night.rule, _in_season(night, day))
-        except ValueError as error:
-            account.waiting = str(error)
-            break
-        if (day.month, day.day) == (1, 1):
-            state = replace(state, used=Fraction(0))  # the tiers begin again
-        if night.season is not None and day == night.season.day_from:
-            state = replace(state, day=0)  # and so do the parts of the season's basic fee
+        state = begun(state, day, night.season)
         topup = _topped(night, account, day)
         if carried:
             used, carried, flags = used + carried, 0, [*flags, CORRECTED]
-        quantity = Fraction(used) / pricing.per_unit(tariff.params)
-        state, closing = prepaid.close_day(state, quantity, plan, topup)
+        try:
+            plan = plan_of(tariff, household, night.rule, _in_season(night, day))
+            hours, coarse = _by_hours(night, tariff, household.id, day, used)
+        except ValueError as error:
+            account.waiting = str(error)
+            break
+        flags += [TOU_COARSE] if coarse else []
+        besides_fen = prepaid_pricing.hours_fen(tariff.params, hours)
+        quantity = prepaid_pricing.quantity(tariff.params, used)
+        state, closing = prepaid.close_day(state, quantity, plan, topup, besides_fen)
         account.counted_fen += topup
         made.append(
             PrepaidDay(
@@ -133,6 +133,7 @@ def _charge(account: PrepaidAccount, night: _Night, last: date) -> list[PrepaidD
                 tariff_id=tariff.id,
                 events=list(closing.events),
                 flags=flags,
+                detail={"hours": {p: str(kwh) for p, kwh in hours.items()}} if hours else {},
             )
         )
         account.through = day
@@ -141,36 +142,27 @@ def _charge(account: PrepaidAccount, night: _Night, last: date) -> list[PrepaidD
     return made
 
 
-def plan_of(
-    tariff: Tariff, household: Household, rule: Mapping[str, Any], in_season: bool = True
-) -> prepaid.Plan:
-    """A price as the daily rule takes it; ValueError, as a sentence, for one it cannot take.
+def begun(
+    state: prepaid.Account, day: date, season: archive_rules.Season | None
+) -> prepaid.Account:
+    """The account as a day finds it: New Year begins the tiers again, a heating season the equal
+    parts of its basic fee."""
+    if (day.month, day.day) == (1, 1):
+        state = replace(state, used=Fraction(0))
+    if season is not None and day == season.day_from:
+        state = replace(state, day=0)
+    return state
 
-    Two-part heat: the basic fee in equal parts over the season, the heat by the GJ.
-    """
-    params, instalment = tariff.params, None
-    extra = sum((Decimal(p) for p in params.get("prices", {}).values()), Decimal(0))
-    if tariff.kind == "two_part":
-        steps = TierTariff([Tier(None, Decimal(params["k2"]))])
-        if in_season:
-            area_m2 = Decimal(household.area_dm2).scaleb(-2)
-            fee = fen_of(area_m2 * Decimal(params["k1"]))
-            instalment = prepaid.Instalment(fee, int(params["season_days"]))
-    elif tariff.kind == "flat":
-        steps = TierTariff([Tier(None, Decimal(params["price"]))])
-    elif tariff.kind == "components":
-        steps = TierTariff([Tier(None, extra)])
-    elif tariff.kind == "tiered":
-        base = pricing.tier_tariff(params)
-        tiers = [
-            Tier(t.upto, Decimal(str(t.price)) + extra, t.per_extra_person) for t in base.tiers
-        ]
-        steps = TierTariff(tiers, base.base_persons)
-    else:
-        raise ValueError(f"价格“{tariff.name}”不能按日扣费，请改用后付费")
-    return prepaid.Plan(
-        steps, rule["warn_fen"], rule["close_after_days"], instalment, household.persons
-    )
+
+def _by_hours(
+    night: _Night, tariff: Tariff, household_id: int, day: date, used: int
+) -> tuple[dict[str, Fraction], bool]:
+    if "schedule" not in tariff.params:
+        return {}, False
+    known = night.hours.get((household_id, day), Used(None, {}))
+    hours = prepaid_pricing.by_hours(tariff.params, day, known.intervals, used)
+    is_coarse = known.intervals is None or TOU_COARSE in known.flags
+    return hours, bool(used) and is_coarse
 
 
 def _state_of(account: PrepaidAccount) -> prepaid.Account:
@@ -234,6 +226,7 @@ def _load(
     ids = [a.household_id for a in accounts]
     found = db.session.scalars(sa.select(Household).where(Household.id.in_(ids))).all()
     households = {h.id: h for h in found}
+    prices = _prices(building_id, utility, {h.customer_class for h in found}, first, last)
     return _Night(
         building_id,
         utility,
@@ -241,13 +234,47 @@ def _load(
         _usage(building_id, utility, ids, min(a.opened_on for a in accounts), last),
         _charged(utility, ids),
         _topups(utility, ids),
-        _prices(building_id, utility, {h.customer_class for h in found}, first, last),
+        prices,
         topics.in_force(building_id, "prepaid", utility, business_day(now)),
-        _season(last) if utility == "heat" else None,
+        season_of(last) if utility == "heat" else None,
+        _hours(accounts, households, prices, utility, first, last),
     )
 
 
-def _season(day: date) -> archive_rules.Season:
+def _hours(
+    accounts: Sequence[PrepaidAccount],
+    households: Mapping[int, Household],
+    prices: Mapping[tuple[str, date], Tariff | str],
+    utility: str,
+    first: date,
+    last: date,
+) -> dict[tuple[int, date], Used]:
+    """(household, day) -> its energy by the clock, where the day's price goes by the hour.
+
+    Four statements a day, for all accounts of the building; most nights have one day.
+    """
+    found: dict[tuple[int, date], Used] = {}
+    for n in range((last - first).days + 1):
+        day, following = first + timedelta(n), first + timedelta(n + 1)
+        held = {
+            a.household_id: prices[households[a.household_id].customer_class, day]
+            for a in accounts
+            if a.through < day
+        }
+        by_hour = {
+            key: tariff
+            for key, tariff in held.items()
+            if not isinstance(tariff, str) and "schedule" in tariff.params
+        }
+        if by_hour:
+            used = usage.metered([households[key] for key in by_hour], utility, day, following)
+            clocked = usage.by_the_clock(used, by_hour, day, following)
+            found |= {(key, day): one for key, one in clocked.items()}
+    return found
+
+
+def season_of(day: date) -> archive_rules.Season:
+    """The heating season a day lies in, or the next one."""
     settings = current_app.extensions["nuan_settings"]
     start, end = (archive_rules.month_day(t) for t in (settings.season_start, settings.season_end))
     return archive_rules.heating_season(day, start, end)

@@ -53,19 +53,13 @@ def advance(building_id: int, begin: date, end: date, due_on: date, now: datetim
     period = Period("heat", begin, end, due_on)
     bills = []
     for household in households:
-        params = held[household.customer_class].params
-        facts = pricing.Facts(
-            household.area_dm2, None, (end - begin).days, usage.suspended(household, begin)
-        )
-        area = {"price": pricing.area_price(params), **_area_only(params)}
-        area["season_days"] = (end - begin).days
-        lines = pricing.price("area", area, facts)
+        tariff = held[household.customer_class]
         bills.append(
             service.new_bill(
                 household.id,
                 period,
-                held[household.customer_class].id,
-                lines,
+                tariff.id,
+                advance_lines(household, tariff, begin, end),
                 basis={"advance": True, "used": None},
                 bill_no=f"A{end:%Y%m%d}{household.id:08d}",
                 business_key=f"advance:heat:{household.id}:{begin}:{end}",
@@ -74,6 +68,14 @@ def advance(building_id: int, begin: date, end: date, due_on: date, now: datetim
         )
     service.keep(bills, now)
     return bills
+
+
+def advance_lines(household: Household, tariff: Tariff, begin: date, end: date) -> list[Line]:
+    """The season's fee by area, by the area price of a price in two parts."""
+    days = (end - begin).days
+    facts = pricing.Facts(household.area_dm2, None, days, usage.suspended(household, begin))
+    params = {"price": pricing.area_price(tariff.params), **_area_only(tariff.params)}
+    return pricing.price("area", {**params, "season_days": days}, facts)
 
 
 def _area_only(params: Any) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def settle(building_id: int, begin: date, end: date, now: datetime) -> Settled:
     households = _unsettled(building_id, begin, end)
     if not households:
         return settled
-    billed = _billed([h.id for h in households], begin, end)
+    billed = standing_bills([h.id for h in households], begin, end)
     heat = _heat(building_id, households, billed, begin, end, now)
     held = _prices(building_id, households, begin, end)
     ready = []
@@ -254,7 +256,8 @@ def _taken_back(ids: Sequence[int], begin: date, end: date) -> dict[int, int]:
     return {row[0]: row[1] for row in rows}
 
 
-def _billed(ids: Sequence[int], begin: date, end: date) -> dict[int, list[Bill]]:
+def standing_bills(ids: Sequence[int], begin: date, end: date) -> dict[int, list[Bill]]:
+    """household -> its standing heat bills inside a season, by their days."""
     query = sa.select(Bill).where(
         Bill.household_id.in_(ids),
         Bill.utility == "heat",
