@@ -124,7 +124,10 @@ def _from_store(asked: Asked, reading: Reading, frame: bytes) -> Mapping[str, in
     """What a concentrator's answer or upload says of this meter's point at that moment."""
     rest = frame
     while rest:
-        message, consumed = qgdw3761.decode(rest)
+        try:
+            message, consumed = qgdw3761.decode(rest)
+        except FrameError as error:  # forwarded to the meter, in its own protocol
+            return str(error)
         if message is None:
             break
         rest = rest[consumed:]
@@ -150,7 +153,8 @@ def _pushed_values(
         rows = valued.rows(maps, name, values)
     except NotBelieved as error:
         raise Undecodable(str(error)) from None
-    mine = [row for row in rows if not row.address or row.address == meter.address.upper()]
+    own = [row for row in rows if row.address == meter.address.upper()]
+    mine = own or [row for row in rows if not row.address]
     at_once = [row for row in mine if row.time in (None, reading.read_at)]
     if not at_once:
         raise Undecodable("平台数据中没有这块表这一时刻的读数")

@@ -94,8 +94,8 @@ class Read:
 
     values      integers in the unit of their names: energy_wh, volume_l, flow_lph, power_w,
                 supply_cdeg, return_cdeg, room_cdeg, settlement_energy_wh, …
-    raw         the answer's frame, without preambles, as it came; of an answer in several
-                frames all of them
+    raw         the answer's frame, without preambles, as it came; of a conversation in
+                several all of them, so that the values can be decoded from them again
     at          the clock when the answer was whole (UTC); meter_time is the meter's own, naive
     frozen_at   of a freeze: its moment (UTC) as the meter states it, else as asked
     """
@@ -162,7 +162,7 @@ class Heard:
     answers     the answer to each step that is no aside and to what followed from it, in order;
                 all of them where `is_answered`
     reason      "" where it is; else one of REASONS, with `detail` in words
-    raw         the frames of the last step's answer; where it failed, the last good frame
+    raw         the frames of all these answers; where it failed, the last good frame
     bytes_seen  every byte since the last question
     """
 
@@ -348,7 +348,7 @@ class Session:
             if not heard.is_answered:
                 return heard
             if not step.is_aside:
-                whole.raw = heard.raw
+                whole.raw += heard.raw
                 whole.answers += heard.answers
         return whole
 

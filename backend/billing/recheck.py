@@ -58,7 +58,7 @@ class Checker:
     def __init__(self, decode: Decode | None = None):
         self.frames = Frames(decode)
         self._bills: dict[int, list[str]] = {}
-        self._runs: dict[int, tuple[list[str], list[str]]] = {}
+        self._runs: dict[int, tuple[list[str], list[str], int]] = {}
         self._notes: list[str] = []
 
     def bill(self, bill_id: int) -> Checked:
@@ -66,9 +66,9 @@ class Checker:
         bill = db.session.get(Bill, bill_id)
         if bill is None:
             raise Problem("not_found")
-        before, self._notes = self.frames.decoded, []
+        before, self._notes = self.frames.asked, []
         differences = self._of(bill)
-        return Checked(bill.bill_no, differences, self.frames.decoded - before, self._notes)
+        return Checked(bill.bill_no, differences, self.frames.asked - before, self._notes)
 
     def _of(self, bill: Bill) -> list[str]:
         if bill.id not in self._bills:
@@ -82,17 +82,20 @@ class Checker:
     def run(self, run_id: int) -> list[str]:
         """A building's heat shared again, from the frames of its meters and sensors up."""
         if run_id not in self._runs:
+            before = self.frames.asked
             run = db.session.get_one(AllocationRun, run_id)
             found = list(self.readings(recheck_frames.run_readings(run)))
             told, bare = recheck_frames.samples(run, self.frames)
             found += told
             if not allocation.replay(run_id).equal:
                 found.append(f"分摊 {run_id} 按其保存的输入重算，结果不同。")
-            found += allocation.recheck(run_id)
+            found += _refusal_told(lambda: allocation.recheck(run_id))
             notes = [f"有 {bare} 个传感器日的采样没有原始读数可核。"] if bare else []
-            self._runs[run_id] = (found, notes)
-        found, notes = self._runs[run_id]
+            self._runs[run_id] = (found, notes, self.frames.asked - before)
+            self.frames.asked = before
+        found, notes, asked = self._runs[run_id]
         self._notes += notes
+        self.frames.asked += asked
         return found
 
     def readings(self, ids: set[int]) -> Iterator[str]:
@@ -105,6 +108,14 @@ class Checker:
         """What is found in bills that this one stands on, each by its number."""
         for bill in bills:
             yield from (f"{bill.bill_no}：{said}" for said in self._of(bill))
+
+
+def _refusal_told(check: Callable[[], list[str]]) -> list[str]:
+    """What a check says, or why it can no longer be made."""
+    try:
+        return check()
+    except Problem as problem:
+        return [f"不能重新分摊：{problem.detail}"]
 
 
 def _usage(checker: Checker, bill: Bill) -> Iterator[str]:

@@ -58,10 +58,10 @@ def everything(checker: Checker) -> Iterator[Checked]:
 
 def credit(checker: Checker, made: Adjustment) -> Checked:
     """A credit: what it stands on comes to the same sum, and the ledger has it."""
-    before = checker.frames.decoded
+    before = checker.frames.asked
     ground = {"season": _season, "cold_room": _cold}.get(made.kind, _decided)
     found = [*ground(checker, made), *_credited(made)]
-    return Checked(f"退费 {made.business_key}", found, checker.frames.decoded - before)
+    return Checked(f"退费 {made.business_key}", found, checker.frames.asked - before)
 
 
 def _season(checker: Checker, made: Adjustment) -> Iterator[str]:
@@ -145,7 +145,7 @@ def _part(key: str, code: str) -> int:
 
 def account(checker: Checker, held: PrepaidAccount) -> Checked:
     """A prepaid account from its first night: deductions, balances, usage, ledger."""
-    before = checker.frames.decoded
+    before = checker.frames.asked
     household = db.session.get_one(Household, held.household_id)
     days = db.session.scalars(
         sa.select(PrepaidDay)
@@ -158,7 +158,7 @@ def account(checker: Checker, held: PrepaidAccount) -> Checked:
         *_posted_nights(held, days),
     ]
     name = f"预付费 {household.account_no} {tariffs.UTILITIES_ZH[held.utility]}"
-    return Checked(name, found, checker.frames.decoded - before)
+    return Checked(name, found, checker.frames.asked - before)
 
 
 def _nights(

@@ -38,11 +38,13 @@ Decode = Callable[[Meter, Reading], Mapping[str, int]]
 
 @dataclass
 class Frames:
-    """Decodes each stored frame once, and counts: `decoded`; `unframed` readings have none."""
+    """Decodes each stored frame once, and counts: `decoded`; `unframed` readings have none;
+    `asked` counts a frame again each time something stands on it."""
 
     decode: Decode | None = None
     decoded: int = 0
     unframed: int = 0
+    asked: int = 0
     seen: dict[int, list[str]] = field(default_factory=dict)
 
     def check(self, rows: Iterable[tuple[Reading, Meter]]) -> Iterator[str]:
@@ -50,6 +52,7 @@ class Frames:
         for reading, meter in rows:
             if reading.id not in self.seen:
                 self.seen[reading.id] = list(self._differences(reading, meter))
+            self.asked += bool(reading.frame)
             yield from self.seen[reading.id]
 
     def _differences(self, reading: Reading, meter: Meter) -> Iterator[str]:

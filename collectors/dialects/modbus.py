@@ -45,7 +45,8 @@ _transactions = count(1)
 
 class ModbusDialect:
     """Modbus: one question for each block of the map, the one with the primary register last, so
-    that the frame kept with the reading is the one its register came in.
+    that what comes unasked can be that one. The frames of all are kept with the reading: a register
+    may be scaled by another block.
 
     An RTU answer says only whose it is, the function and how many registers: all three must be
     what was asked for.

@@ -20,7 +20,7 @@ def test_every_bill_is_said_to_be_equal_and_the_sum_at_the_end(database, water):
     done = run(database, "--all")
     assert done.exit_code == 0
     assert f"{water.bill_no}  相符" in done.output
-    assert "共 1 张，不符 0 张" in done.output
+    assert "共 1 项，不符 0 项" in done.output
 
 
 def test_a_bill_that_differs_ends_with_one_and_says_where(database, water):

@@ -13,9 +13,10 @@ from backend.billing import ahead, cutoff, prepayment, requests, topics
 from backend.billing.models import BillingRequest, PrepaidAccount, PrepaidDay
 from backend.ledger import chart
 from backend.ledger import service as ledger
-from backend.metering import commands
+from backend.metering import closing, commands
 from backend.metering.models import DailyUsage, DaySeries
 from backend.metering.rules import pack_day
+from backend.metering.service import NewReading, record
 from backend.people.service import Principal
 from tests import builders
 from tests.builders import NOON
@@ -236,3 +237,89 @@ def test_an_account_is_opened_once(home, boss):
     with pytest.raises(Problem) as refused:
         ahead.open_account(home.id, "water", FIRST, boss, NOON)
     assert refused.value.code == "prepaid_open"
+
+
+HOURS = {
+    "schedule": [
+        {"period": "peak", "from": "08:00", "to": "20:00"},
+        {"period": "valley", "from": "20:00", "to": "08:00"},
+    ],
+    "prices": {"peak": "0.8", "valley": "0.3"},
+}
+
+
+@pytest.fixture
+def powered(boss):
+    household = builders.make_household(builders.make_building("P"))
+    builders.make_meter(household.building, household, "electricity")
+    prepayment_ahead(household, boss)
+    return household
+
+
+def prepayment_ahead(household, boss):
+    ahead.open_account(household.id, "electricity", FIRST, boss, NOON)
+    source = chart.bank("till")
+    ahead.top_up(household.id, "electricity", 100_000, "e", source, NOON - timedelta(6))
+
+
+def registers(home, *points):
+    """(hours after FIRST, Wh) of the electricity meter; its days closed."""
+    meter = next(m for m in meters(home) if m.kind == "electricity")
+    record(
+        [
+            NewReading(meter.id, day_start(FIRST) + timedelta(hours=h), "collector", register=wh)
+            for h, wh in points
+        ]
+    )
+    for n in range(4):
+        closing.close_usage(home.building_id, FIRST + timedelta(n))
+    db.session.commit()
+
+
+def charge_power(home):
+    prepayment.charge_building(home.building_id, "electricity", NOON)
+    db.session.commit()
+    return nights()
+
+
+def test_a_day_is_charged_by_the_hours_its_energy_was_used_in(powered):
+    builders.make_tariff("electricity", "tou", HOURS)
+    registers(powered, *((h, 1_000 * h) for h in range(4 * 24 + 1)))  # 1 kWh an hour
+    days = charge_power(powered)
+    assert [d.deduction_fen for d in days] == [12 * 80 + 12 * 30] * 4
+    assert days[0].detail == {"hours": {"peak": "12", "valley": "12"}}
+    assert days[0].flags == []
+    assert ledger.check() == []
+
+
+def test_where_the_hours_are_not_known_the_day_is_even_and_says_so(powered):
+    builders.make_tariff("electricity", "tou", HOURS)
+    registers(powered, *((24 * n, 24_000 * n) for n in range(5)))
+    days = charge_power(powered)
+    assert [d.deduction_fen for d in days] == [12 * 80 + 12 * 30] * 4
+    assert {tuple(d.flags) for d in days} == {("tou_coarse",)}
+
+
+def test_the_years_tiers_are_a_surcharge_on_all_of_the_energy(powered):
+    tiers = [{"upto": "30", "price": "0"}, {"price": "0.1"}]
+    builders.make_tariff("electricity", "tou_tiered", {**HOURS, "tiers": tiers})
+    registers(powered, *((h, 1_000 * h) for h in range(4 * 24 + 1)))
+    days = charge_power(powered)
+    base = 12 * 80 + 12 * 30
+    assert [d.deduction_fen - base for d in days] == [0, 18 * 10, 24 * 10, 24 * 10]
+
+
+def test_a_correction_is_priced_by_the_hours_of_the_day_that_makes_it_up(powered):
+    builders.make_tariff("electricity", "tou", HOURS)
+    hourly = [(h, 1_000 * h) for h in range(2 * 24 + 1)]
+    # of the third day only the peak is used; its night adds what the first day lacked
+    registers(powered, *hourly, (56, 48_000), (68, 60_000), (72, 60_000), (96, 60_000))
+    charge_power(powered)
+    registers(powered, (104, 60_000), (116, 72_000), (120, 72_000))
+    closing.close_usage(powered.building_id, FIRST + timedelta(4))
+    db.session.execute(sa.update(DailyUsage).where(DailyUsage.day == FIRST).values(usage=30_000))
+    prepayment.charge_building(powered.building_id, "electricity", NOON + timedelta(1))
+    last = nights()[-1]
+    assert last.used == 18_000
+    assert last.flags == ["corrected", "tou_coarse"]
+    assert last.deduction_fen == 18 * 80

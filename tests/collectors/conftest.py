@@ -8,10 +8,16 @@ import subprocess
 from datetime import UTC, datetime
 
 import pytest
+import sqlalchemy as sa
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
+from backend.base.db import db
+from backend.billing.recheck_frames import Frames, by_id
+from backend.metering.models import Reading
 from collectors.links import TcpLink
+from collectors.map_files import field_maps
+from collectors.redecode import decoder
 from collectors.session import Session
 from collectors.simulator.bus import SimulatedBus
 from collectors.simulator.faults import FaultPlan
@@ -81,6 +87,20 @@ class Bench:
     async def close(self):
         for close in reversed(self._open):
             await close()
+
+
+@pytest.fixture(autouse=True)
+def every_frame_says_what_was_stored(request):
+    """Whatever a test has brought into the database, its frames decode to it once more."""
+    app = request.getfixturevalue("app") if "app" in request.fixturenames else None
+    yield
+    if app is None:
+        return
+    with app.app_context():
+        ids = set(db.session.scalars(sa.select(Reading.id).where(Reading.source != "test")))
+        frames = Frames(decoder(field_maps(app.extensions["nuan_settings"].field_maps_dir)))
+        assert list(frames.check(by_id(ids))) == []
+        db.session.rollback()
 
 
 @pytest.fixture

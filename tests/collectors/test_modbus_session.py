@@ -14,6 +14,7 @@ from collectors.session import Failed, Read, Target
 from collectors.simulator import faults as wire_faults
 from collectors.simulator.faults import Fault, FaultPlan
 from collectors.simulator.modbus_meter import ModbusMeter
+from collectors.unasked import messages
 
 NOON = datetime(2024, 12, 1, 4, 0, tzinfo=UTC)
 VALUES = {
@@ -63,9 +64,10 @@ class TestReading:
         assert read.values.items() >= shown.items()
         assert bus.asked == 2
 
-    async def test_the_frame_kept_is_the_one_the_register_came_in(self, bench):
+    async def test_the_frames_kept_are_all_the_reading_came_in_the_registers_own_last(self, bench):
         read = await bench.session(await bus_of(bench, map_name="tuf-2000")).read(TUF)
-        assert modbus.parse_rtu(read.raw, side="response").pdu.data[0] == 2 * 72
+        frames = [message for message, _ in messages(TUF, read.raw)]
+        assert [frame.pdu.data[0] for frame in frames] == [2 * 4, 2 * 72]
 
     @pytest.mark.parametrize(("unit", "multiplier"), [(0, 4), (2, 1)])
     async def test_a_meter_set_to_another_unit_shows_the_same_heat(self, bench, unit, multiplier):

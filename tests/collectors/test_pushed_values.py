@@ -230,6 +230,8 @@ async def test_meters_behind_one_gateway_are_told_apart_by_their_rows(app, clock
     db.session.commit()
     rows = [{"no": "w2", "v": 2}, {"no": "W9", "v": 9}, {"no": "W1", "v": 1}, {"v": 5}]
     body = ctwing(clock, {}, payload={"list": rows})
+    settings = app.extensions["nuan_settings"].replace(field_maps_dir=str(tmp_path))
+    app.extensions["nuan_settings"] = settings
     async with port(app, clock) as here:
         here.intake.maps = field_maps(str(tmp_path))
         assert await push(here, "ctwing", body) == 200
