@@ -234,7 +234,7 @@ def test_a_cold_rooms_refund_is_found_again_in_the_samples(people):
 
 def test_a_credit_nobody_approved_is_found(people):
     home = builders.make_household(builders.make_building())
-    wallet.credit("x", home.id, "heat", "goodwill", 500, "人情", NOON)
+    wallet.credit(wallet.Credit("x", home.id, "heat", "goodwill", 500, "人情"), NOON)
     db.session.commit()
     assert credits_checked() == ["没有找到核准这笔退费的申请。"]
 

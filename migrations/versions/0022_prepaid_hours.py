@@ -1,13 +1,13 @@
 """A prepaid day keeps its energy by the hour's prices.
 
-Revision ID: 0017
-Revises: 0016
+Revision ID: 0022
+Revises: 0021
 """
 
 from alembic import op
 
-revision = "0017"
-down_revision = "0016"
+revision = "0022"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 
