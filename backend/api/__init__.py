@@ -17,6 +17,7 @@ from backend.api import (
     staff_billing,
     staff_buses,
     staff_counter,
+    staff_desk,
     topups,
     webhooks,
 )
@@ -36,6 +37,7 @@ BLUEPRINTS = (
     staff_billing.bp,
     staff_buses.bp,
     staff_counter.bp,
+    staff_desk.bp,
     webhooks.bp,
     h5.bp,
 )

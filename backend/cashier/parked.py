@@ -79,7 +79,7 @@ def _checked(wanted: Move) -> tuple[MoneyCase, Household, Bill | None]:
     account_no = wanted.account_no.replace("\x00", "").strip()
     household = db.session.scalar(sa.select(Household).where(Household.account_no == account_no))
     if household is None:
-        raise Problem("not_found", "没有这个户号。", field="account_no")
+        raise Problem("household_unknown", "没有这个户号。", field="account_no")
     return parked, household, _bill_of(wanted.bill_no, household.id)
 
 
@@ -90,7 +90,7 @@ def _bill_of(bill_no: str, household_id: int) -> Bill | None:
     query = sa.select(Bill).where(Bill.bill_no == number, Bill.household_id == household_id)
     found: Bill | None = db.session.scalar(query)
     if found is None:
-        raise Problem("not_found", "该户没有这张账单。", field="bill_no")
+        raise Problem("bill_not_payable", "该户没有这张账单。", field="bill_no")
     return found
 
 

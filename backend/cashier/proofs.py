@@ -12,7 +12,8 @@ from sqlalchemy.dialects.postgresql import insert
 from backend.base.db import db
 from backend.cashier import cases, rules
 from backend.cashier.matching import Difference, Sums
-from backend.cashier.models import Break, Reconciliation
+from backend.cashier.models import Break, MoneyCase, Reconciliation
+from backend.people.models import Staff
 
 BY_ITSELF = "再次对账时已相符"
 
@@ -102,9 +103,22 @@ def open_breaks(reconciliation_ids: Sequence[int]) -> list[Break]:
 
 
 def breaks_view(reconciliation_id: int) -> list[dict[str, Any]]:
-    """Every difference, those still open first."""
+    """Every difference, those still open first, with the case and who has it."""
     names = ["id", "kind", "reference", "ours_fen", "theirs_fen", "suggestion", "owner"]
     names += ["resolved_at", "resolution"]
-    query = sa.select(Break).where(Break.reconciliation_id == reconciliation_id)
-    rows = db.session.scalars(query.order_by(Break.resolved_at.is_not(None), Break.id))
-    return [{name: getattr(row, name) for name in names} for row in rows]
+    about = sa.cast(Break.id, sa.Text) == MoneyCase.reference
+    query = (
+        sa.select(Break, MoneyCase.id.label("case_id"), Staff.name.label("case_owner"))
+        .outerjoin(MoneyCase, (MoneyCase.kind == "break") & about)
+        .outerjoin(Staff, Staff.id == MoneyCase.owner_id)
+        .where(Break.reconciliation_id == reconciliation_id)
+        .order_by(Break.resolved_at.is_not(None), Break.id)
+    )
+    return [
+        {
+            **{name: getattr(row.Break, name) for name in names},
+            "case_id": row.case_id,
+            "case_owner": row.case_owner,
+        }
+        for row in db.session.execute(query)
+    ]

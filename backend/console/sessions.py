@@ -155,10 +155,13 @@ def _local(path: str) -> str:
     return url_for("console.home")
 
 
-def attempt(work: Callable[[], Any], said: str) -> bool:
-    """Do it and say so, or say why not (False); what is not there stays a 404."""
+def attempt(work: Callable[[], Any], said: str | None = None) -> bool:
+    """Do it and say so (without `said`: what it returned), or say why not (False).
+
+    What is not there stays a 404.
+    """
     try:
-        work()
+        came = work()
         db.session.commit()
     except Problem as problem:
         db.session.rollback()
@@ -166,5 +169,5 @@ def attempt(work: Callable[[], Any], said: str) -> bool:
             raise
         flash(problem.detail, "bad")
         return False
-    flash(said, "good")
+    flash(came if said is None else said, "good")
     return True

@@ -12,7 +12,7 @@ import pytest
 
 from backend.base.db import db
 from backend.billing import cold, requests, tariffs
-from backend.cashier import bank_accounts, collection, counter, mandates, shifts
+from backend.cashier import bank_accounts, cases, collection, counter, mandates, shifts
 from backend.metering import bus_jobs, commands, runs
 from backend.people import access
 from backend.people.service import Principal
@@ -38,6 +38,11 @@ MONEY_PAGE = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 200, 403, 200)
 MONEY_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, STOPPED, 403, STOPPED)
 DISPATCH_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, STOPPED, STOPPED)
 FINANCE_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, STOPPED, 403, 403)
+FINANCE = (401, 403, 403, 403, 200, 403, 403)
+NOT_SO = (401, 403, 403, 403, 409, 403, 403)
+NONE_THERE = (401, 403, 403, 403, 404, 403, 403)
+NUMBER = "<string(maxlength=64):out_trade_no>"
+REFUND = "<string(maxlength=64):out_refund_no>"
 SETTLEMENT_PAGE = (*(SIGN_IN,) * 3, 403, 200, 200, 200)
 OPERATOR_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, STOPPED, 403)
 MANAGER_FORM = (*(SIGN_IN,) * 3, *(403,) * 3, STOPPED)
@@ -69,6 +74,25 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", "/api/v1/orders"): (401, 201, 404, 403, 403, 403, 403),
     ("GET", "/api/v1/orders/<string(maxlength=64):out_trade_no>"): MINE,
     ("GET", f"/api/v1/households/{I}household_id>/topup"): MINE,
+    ("GET", "/api/v1/staff/cases"): MONEY,
+    ("GET", f"/api/v1/staff/cases/{I}case_id>"): MONEY,
+    ("POST", f"/api/v1/staff/cases/{I}case_id>/assign"): FINANCE,
+    ("POST", f"/api/v1/staff/cases/{I}case_id>/comments"): MONEY,
+    # A notice has no money to move, nor is it a difference; its channel has never heard of it.
+    ("POST", f"/api/v1/staff/cases/{I}case_id>/move"): NOT_SO,
+    ("POST", f"/api/v1/staff/cases/{I}case_id>/adopt"): NOT_SO,
+    ("POST", f"/api/v1/staff/cases/{I}case_id>/repair"): NOT_SO,
+    ("POST", f"/api/v1/staff/cases/{I}case_id>/put-aside"): NOT_SO,
+    ("POST", f"/api/v1/staff/cases/{I}case_id>/take-back"): NOT_SO,
+    ("POST", f"/api/v1/staff/cases/{I}case_id>/write-off"): NOT_SO,
+    ("POST", f"/api/v1/staff/cases/{I}case_id>/sign"): FINANCE,
+    ("GET", "/api/v1/staff/orders"): MONEY,
+    ("GET", f"/api/v1/staff/orders/{NUMBER}"): MONEY,
+    # Nobody has paid that order, and there is no such refund.
+    ("POST", f"/api/v1/staff/orders/{NUMBER}/refunds"): NONE_THERE,
+    ("POST", f"/api/v1/staff/refunds/{REFUND}/retry"): NONE_THERE,
+    ("POST", f"/api/v1/staff/refunds/{REFUND}/withdraw"): NONE_THERE,
+    ("POST", f"/api/v1/staff/refunds/{REFUND}/pay-out"): NONE_THERE,
     ("POST", "/api/v1/topups"): (401, 201, 404, 403, 403, 403, 403),
     ("GET", "/api/v1/reader/today"): READERS,
     ("POST", "/api/v1/reader/readings"): (401, 403, 403, 201, 403, 403, 403),
@@ -246,6 +270,12 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
         STOPPED,
     ),
     ("POST", f"/console/calibrations/{I}calibration_id>/reject"): DISPATCH_FORM,
+    ("GET", "/console/cases"): MONEY_PAGE,
+    ("GET", f"/console/cases/{I}case_id>"): MONEY_PAGE,
+    ("POST", f"/console/cases/{I}case_id>"): FINANCE_FORM,
+    ("GET", "/console/orders"): MONEY_PAGE,
+    ("GET", f"/console/orders/{NUMBER}"): MONEY_PAGE,
+    ("POST", f"/console/orders/{NUMBER}/refund"): FINANCE_FORM,
     ("GET", "/console/reading"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 200, 200),
     ("GET", "/console/reading/live"): (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, 200, 200),
     ("GET", "/console/anomalies"): DISPATCH_PAGE,
@@ -345,6 +375,8 @@ def town(merchant):
         "command_id": command.id,
         "household_id": owner.household.id,
         "bill_id": bill.id,
+        "case_id": _case(),
+        "out_refund_no": "R-NO-SUCH-REFUND",
         "out_trade_no": ordered.json["order"]["out_trade_no"],
         "day": "2026-11-19",
         "topic": "late_fee",
@@ -372,6 +404,14 @@ def _collecting(household, clerk):
         "batch_no": batch.batch_no,
         "statement_id": movements.id,
     }
+
+
+def _case():
+    """A notice of an order nobody has heard of."""
+    day = builders.NOON.date()
+    cases.open_case("notice", "unknown_order", "wechat:1", "wechat", day, builders.NOON)
+    db.session.commit()
+    return cases.found("notice", "wechat:1").id
 
 
 def _price(day):
@@ -419,6 +459,7 @@ def body_of(town, path):
         },
         "/api/v1/me/subscriptions": {"template": "nuan-bill-overdue", "accepted": True},
         "/api/v1/orders": {"bill_ids": [town.bill.id]},
+        **_desk_bodies(town),
         "/api/v1/topups": {"household_id": town.names["household_id"], "amount_fen": 5000},
         "/api/v1/staff/runs": {"scope": "building", "ids": [town.meter.building_id]},
         f"/api/v1/staff/meters/{town.meter.id}/plan": {"plan": "daily"},
@@ -488,6 +529,24 @@ def body_of(town, path):
         },
     }
     return bodies.get(path)
+
+
+def _desk_bodies(town):
+    one = f"/api/v1/staff/cases/{town.names['case_id']}"
+    refund = f"/api/v1/staff/refunds/{town.names['out_refund_no']}"
+    why = {"text": "核实"}
+    return {
+        f"{one}/assign": {"owner_id": None},
+        **{f"{one}/{verb}": why for verb in ("comments", "put-aside", "take-back", "write-off")},
+        f"{one}/sign": why,
+        f"{one}/move": {**why, "account_no": "A-101", "amount_fen": 1},
+        f"/api/v1/staff/orders/{town.names['out_trade_no']}/refunds": {
+            "amount_fen": 1,
+            "reason": "退款",
+        },
+        f"{refund}/withdraw": why,
+        f"{refund}/pay-out": {**why, "document": "HX-1"},
+    }
 
 
 def url_of(rule, names):
