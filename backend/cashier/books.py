@@ -11,7 +11,7 @@ from backend.base.clock import business_day, day_bounds
 from backend.base.db import db
 from backend.cashier import rules
 from backend.cashier.models import FinanceDay, PaymentOrder, Refund
-from backend.ledger import chart
+from backend.ledger import chart, periods
 from backend.ledger import service as ledger
 from backend.ledger.chart import AccountRef
 from backend.ledger.service import Posted
@@ -21,7 +21,7 @@ _DAY_LOCK = 0x4E55  # first half of an advisory lock; the second is the day
 
 
 def posting_time(at: datetime, now: datetime) -> datetime:
-    """When money that moved at `at` is posted: then, or now where that day is closed already.
+    """When money that moved at `at` is posted: then, or now where that day or month is closed.
 
     A day that is over cannot be closed from here until the caller commits; one that is not needs
     no lock, for its close waits for a statement that comes ten hours after its end.
@@ -30,7 +30,8 @@ def posting_time(at: datetime, now: datetime) -> datetime:
     if not rules.day_is_over(day, now):
         return at
     lock_day(day, shared=True)
-    return now if db.session.get(FinanceDay, day) is not None else at
+    closed = db.session.get(FinanceDay, day) is not None or periods.is_closed(day)
+    return now if closed else at
 
 
 def moment_on(day: date, now: datetime) -> datetime:
@@ -101,10 +102,14 @@ def post_paid_twice(order: PaymentOrder, refund: Refund, at: datetime) -> Posted
     )
 
 
-def post_fees(channel: str, day: date, fee_fen: int) -> Posted | None:
-    """Dr fee, Cr clearing, once a day and channel; None where the channel took nothing."""
+def post_fees(channel: str, day: date, fee_fen: int, now: datetime) -> Posted | None:
+    """Dr fee, Cr clearing, once a day and channel; None where the channel took nothing.
+
+    Fees of a day whose month was closed without it are posted now, under that day's key.
+    """
     if fee_fen == 0:
         return None
     last_moment = day_bounds(day)[1] - timedelta(microseconds=1)
+    at = now if periods.is_closed(day) else last_moment
     lines = [(chart.fee(channel), fee_fen), (chart.clearing(channel), -fee_fen)]
-    return ledger.post(rules.fee_key(channel, day), FEE, last_moment, lines)
+    return ledger.post(rules.fee_key(channel, day), FEE, at, lines)

@@ -139,7 +139,7 @@ def take_result(bank: str, file: Path, login: str) -> None:
     """Take in a bank's result of a batch, whole or not at all (large files, beyond the page)."""
     with application() as app:
         made, new = collection_results.take(
-            bank, file.name, file.read_bytes(), _actor(login), _now(app)
+            bank, file.name, file.read_bytes(), actor(login), _now(app)
         )
         said = "taken" if new else "taken before"
         click.echo(f"{file.name}: {said}; {made.success_count} taken, {made.failed_count} refused")
@@ -153,13 +153,13 @@ def take_movements(account: str, file: Path, login: str) -> None:
     """Take in a bank account's movements of a day and match what came in."""
     with application() as app:
         made, new = bank_accounts.take(
-            account, file.name, file.read_bytes(), _actor(login), _now(app)
+            account, file.name, file.read_bytes(), actor(login), _now(app)
         )
         db.session.commit()
         click.echo(f"{made.day}: {made.rows} movements {'taken' if new else 'taken before'}")
 
 
-def _actor(login: str) -> Principal:
+def actor(login: str) -> Principal:
     staff_id = _staff_id(login)
     assert staff_id is not None, "click asks for one"
     return Principal("staff", staff_id, frozenset({"finance"}))

@@ -151,7 +151,7 @@ def _examine(channel: str, day: date, statement_id: int, now: datetime) -> Recon
     found = matching.differences(channel, day, statement_id)
     row = proofs.keep(channel, day, sums, found, now)
     # Last, for it holds the clearing account's balance until the commit: payments wait for it.
-    books.post_fees(channel, day, sums.fee_fen)
+    books.post_fees(channel, day, sums.fee_fen, now)
     db.session.flush()
     return row
 

@@ -54,6 +54,16 @@ _OWN: tuple[tuple[str, str], ...] = (
               OR (a.code LIKE 'suspense:%' AND b.balance_fen > 0) ORDER BY a.code""",
     ),
     (
+        "month {0}: account {1} was closed with {2} fen, its postings say {3} fen",
+        """SELECT m.month, a.code, m.closing_fen, coalesce(sum(p.amount_fen), 0)
+           FROM month_balance m JOIN account a ON a.id = m.account_id
+           LEFT JOIN (SELECT p.account_id, p.amount_fen, e.day FROM posting p
+                      JOIN entry e ON e.id = p.entry_id) p
+             ON p.account_id = a.id AND p.day < m.month + interval '1 month'
+           GROUP BY m.month, a.code, m.closing_fen
+           HAVING m.closing_fen <> coalesce(sum(p.amount_fen), 0) ORDER BY 1, 2""",
+    ),
+    (
         "entry {0} ({1}): on day {2}, but it happened on {3}",
         """SELECT id, business_key, day, (at AT TIME ZONE 'Asia/Shanghai')::date FROM entry
            WHERE day <> (at AT TIME ZONE 'Asia/Shanghai')::date ORDER BY id""",

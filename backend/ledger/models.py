@@ -6,6 +6,8 @@ trigger holds that at commit, and further triggers refuse UPDATE and DELETE (mig
 
 from __future__ import annotations
 
+from datetime import date, datetime
+
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -65,3 +67,50 @@ class Posting(Base):
 
     entry: Mapped[Entry] = relationship(back_populates="postings")
     account: Mapped[Account] = relationship()
+
+
+class LedgerMonth(Base):
+    """A month of the books: once closed, a trigger lets no entry of its days in.
+
+    `sha256` is of its trial balance, a line an account (ledger.periods.line).  Asked open again by
+    one person and let open by another; `runs` counts how often it was closed.
+    """
+
+    __tablename__ = "ledger_month"
+    __table_args__ = (
+        sa.CheckConstraint("state IN ('closed', 'reopened')", name="state"),
+        sa.CheckConstraint("reopened_by <> reopen_asked_by", name="second_person"),
+    )
+
+    month: Mapped[date] = mapped_column(primary_key=True)  # its first day
+    state: Mapped[str]
+    runs: Mapped[int] = mapped_column(server_default="1")
+    closed_at: Mapped[Instant]
+    closed_by: Mapped[int] = ref("staff")
+    reason: Mapped[str | None]  # where a day of it was not closed
+    entries: Mapped[Big]
+    debit_fen: Mapped[Big]
+    sha256: Mapped[str]
+    reopen_asked_by: Mapped[int | None] = ref("staff", nullable=True)
+    reopen_asked_at: Mapped[datetime | None]
+    reopen_reason: Mapped[str | None]
+    reopened_by: Mapped[int | None] = ref("staff", nullable=True)
+    reopened_at: Mapped[datetime | None]
+
+
+class MonthBalance(Base):
+    """An account in a closed month: what was carried over, what moved, what is carried on."""
+
+    __tablename__ = "month_balance"
+    __table_args__ = (
+        sa.CheckConstraint("opening_fen + debit_fen - credit_fen = closing_fen", name="adds_up"),
+    )
+
+    month: Mapped[date] = mapped_column(
+        sa.Date, sa.ForeignKey("ledger_month.month"), primary_key=True
+    )
+    account_id: Mapped[int] = ref("account", primary=True)
+    opening_fen: Mapped[Fen]
+    debit_fen: Mapped[Fen]
+    credit_fen: Mapped[Fen]
+    closing_fen: Mapped[Fen]

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from backend.base.clock import business_day
 from backend.base.db import db
@@ -22,6 +23,8 @@ from backend.ledger import rules
 from backend.ledger.chart import AccountRef
 from backend.ledger.models import Account, Balance, Entry, Posting
 from backend.ledger.rules import Line
+
+_MONTH_CLOSED = "NU001"  # what the guard of closed months raises
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def post(
 def post_many(drafts: Iterable[Draft]) -> list[Posted]:
     """Post entries in one go, each at most once; returns them in the order given.
 
-    Raises as `post`, before anything is kept if the caller rolls back.
+    Raises as `post`, and Problem month_closed for a day whose month is closed (ledger.periods);
+    nothing is kept if the caller rolls back.
     """
     wanted = {draft.business_key: draft for draft in drafts}
     for key in wanted:
@@ -72,7 +76,12 @@ def post_many(drafts: Iterable[Draft]) -> list[Posted]:
     if not wanted:
         return []
     lines = {key: rules.merged(wanted[key].lines) for key in sorted(wanted)}
-    fresh, accounts = _insert_entries([wanted[key] for key in lines], lines)
+    try:
+        fresh, accounts = _insert_entries([wanted[key] for key in lines], lines)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == _MONTH_CLOSED:
+            raise Problem("month_closed") from None
+        raise
     if fresh:
         _insert_postings({fresh[key]: lines[key] for key in fresh}, accounts)
     ids = fresh | _existing({key: lines[key] for key in lines if key not in fresh})
