@@ -144,6 +144,12 @@ SETTINGS: tuple[Setting, ...] = (
         "subscribe-message template of the overdue reminder",
         production=True,
     ),
+    S(
+        "NUAN_WECHAT_LOW_BALANCE_TEMPLATE",
+        str,
+        "",
+        "subscribe-message template of a low prepaid balance; empty: nobody is told",
+    ),
     S("NUAN_WXPAY_API_URL", str, "https://api.mch.weixin.qq.com", "WeChat Pay v3's address"),
     S("NUAN_WXPAY_MCHID", str, "", "WeChat Pay merchant number", production=True),
     S("NUAN_WXPAY_SERIAL", str, "", "serial of the merchant's certificate", production=True),
@@ -360,7 +366,14 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     S("NUAN_SANDBOX_PORT", int, 8001, "port of the outside parties' sandbox"),
     S("NUAN_METER_PORT", int, 8100, "first port of the simulated buses"),
-    S("NUAN_REMINDER_HOUR", int, 10, "hour of the day (Asia/Shanghai) overdue reminders leave"),
+    S("NUAN_REMINDER_HOUR", int, 10, "hour of the day (Asia/Shanghai) reminders leave"),
+    S("NUAN_QUIET_HOURS", str, "21:00-08:00", "when no message leaves (Asia/Shanghai); or off"),
+    S(
+        "NUAN_LOW_BALANCE_REPEAT_DAYS",
+        int,
+        0,
+        "a prepaid account that stays low or overdrawn is told again after so many days; 0: once",
+    ),
 )
 
 

@@ -25,6 +25,7 @@ from backend.billing import tasks as billing_tasks
 from backend.cashier import asking
 from backend.cashier import tasks as cashier_tasks
 from backend.metering import bus_jobs, missed, refused
+from backend.notices import queueing
 from backend.notices import service as notices
 
 log = logging.getLogger("nuan.schedule")
@@ -67,8 +68,9 @@ class Jobs:
         self._run(lambda: billing_tasks.defer_nightly(today), "charge")
 
     def remind(self) -> None:
-        """Queue the overdue reminders that are due."""
-        self._run(lambda: notices.remind_overdue(self.clock.now()), "remind")
+        """Queue what is due about unpaid bills and prepaid accounts."""
+        self._run(lambda: queueing.remind_overdue(self.clock.now()), "remind")
+        self._run(lambda: queueing.warn_prepaid(self.clock.now()), "warn_prepaid")
 
     def recover_messages(self) -> None:
         """Settle messages a crash left in the middle."""

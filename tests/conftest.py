@@ -33,7 +33,7 @@ NOON = datetime(2026, 11, 20, 4, 0, tzinfo=UTC)  # 12:00 in Shanghai
 def settings_for(url: str, **changes: Any) -> config.Settings:
     """Test settings over the database at `url`."""
     base = config.load({"NUAN_ENV": "test", "DATABASE_URL": url})
-    return base.replace(rate_limits=False, **changes)
+    return base.replace(**{"rate_limits": False, "quiet_hours": "off", **changes})
 
 
 def _shared_directory(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:

@@ -129,6 +129,7 @@ def wechat_settings(sandbox: RunningSandbox, hook_url: str) -> dict[str, Any]:
         "wechat_secret": keys.app_secret,
         "wechat_api_url": sandbox.url,
         "wechat_overdue_template": "nuan-bill-overdue",
+        "wechat_low_balance_template": "nuan-balance-low",
         "wxpay_api_url": sandbox.url,
         "wxpay_mchid": keys.mchid,
         "wxpay_serial": keys.merchant_serial,

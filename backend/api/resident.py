@@ -30,6 +30,7 @@ from backend.base.db import db
 from backend.base.errors import Problem
 from backend.metering import history
 from backend.metering.series import INTERVAL_S
+from backend.notices.kinds import KINDS
 from backend.notices.models import Subscription
 from backend.people.access import allow, principal
 
@@ -150,5 +151,5 @@ def _at_most(days: dict[str, Any], most: int) -> None:
 
 def known_templates() -> set[str]:
     """The templates a resident can subscribe to."""
-    found = current_app.extensions["nuan_settings"].wechat_overdue_template
-    return {found} if found else set()
+    settings = current_app.extensions["nuan_settings"]
+    return {getattr(settings, kind.setting) for kind in KINDS.values()} - {""}

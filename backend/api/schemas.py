@@ -26,6 +26,7 @@ class ConfigOut(Schema):
         "a sandbox's stand-in for WeixinJSBridge; null in production", allow_none=True
     )
     overdue_template = text()
+    low_balance_template = text("empty: nobody is told of a low prepaid balance")
     company = text()
     channels = fields.List(
         text(), metadata={"description": "wechat, alipay, unionpay: what is set up"}

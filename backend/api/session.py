@@ -39,6 +39,7 @@ def config() -> dict[str, Any]:
         "oauth_url": settings.wechat_oauth_url,
         "bridge_url": settings.wechat_bridge_url or None,
         "overdue_template": settings.wechat_overdue_template,
+        "low_balance_template": settings.wechat_low_balance_template,
         "company": settings.company,
         "channels": list(set_up()),
     }

@@ -34,6 +34,9 @@ TASK_MODULES = (
 log = logging.getLogger("nuan.tasks")
 
 queue = procrastinate.App(connector=procrastinate.SyncPsycopgConnector())
+# Tasks enqueue from here: inside a worker `queue` speaks asynchronously, which a session's own
+# connection does not, and what a task enqueued there was never written.
+_outbox = procrastinate.App(connector=procrastinate.SyncPsycopgConnector())
 _flask: list[Flask] = []
 
 
@@ -74,9 +77,7 @@ def defer(
     """
     if once is not None and _waiting(once):
         return
-    raw = db.session.connection().connection.driver_connection
-    load_tasks()
-    task = queue.configure_task(name, schedule_at=at, lock=lock, queueing_lock=once, connection=raw)
+    task = _configured(name, schedule_at=at, lock=lock, queueing_lock=once)
     if once is None:
         task.defer(**kwargs)
         return
@@ -89,9 +90,16 @@ def defer_many(name: str, rows: Sequence[dict[str, Any]]) -> None:
     """Enqueue task `name` once for each row of arguments, in the current session's transaction."""
     if not rows:
         return
-    raw = db.session.connection().connection.driver_connection
+    _configured(name).batch_defer(*rows)
+
+
+def _configured(name: str, **how: Any) -> Any:
+    """The task `name` ready to be enqueued in the session's transaction; KeyError for none."""
     load_tasks()
-    queue.configure_task(name, connection=raw).batch_defer(*rows)
+    if name not in queue.tasks:
+        raise KeyError(f"there is no task {name!r}")
+    raw = db.session.connection().connection.driver_connection
+    return _outbox.configure_task(name, allow_unknown=True, connection=raw, **how)
 
 
 # A worker writes its heartbeat every HEARTBEAT_S; one silent for STALLED_S has died.

@@ -133,10 +133,11 @@ def standing(household_id: int, building_id: int, today: date) -> list[Ahead]:
         .where(PrepaidAccount.household_id == household_id, PrepaidAccount.closed_on.is_(None))
         .order_by(PrepaidAccount.utility)
     ).all()
-    return [_standing(account, building_id, today) for account in accounts]
+    return [standing_of(account, building_id, today) for account in accounts]
 
 
-def _standing(account: PrepaidAccount, building_id: int, today: date) -> Ahead:
+def standing_of(account: PrepaidAccount, building_id: int, today: date) -> Ahead:
+    """One account, top-ups since the last night included."""
     left_fen = held_fen(account.household_id, account.utility)
     daily_fen = _daily_fen(account)
     lasts = None if not daily_fen else max(0, left_fen // daily_fen)

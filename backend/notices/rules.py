@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 
+from backend.base.clock import SHANGHAI
 from backend.base.money import yuan_str
+from backend.billing.prepaid import CLOSE, LOW, OVERDRAFT
 
 # Days overdue at which a reminder goes out, and what its last line says (thing: 20 characters).
 OVERDUE: dict[int, str] = {
@@ -32,9 +34,54 @@ def overdue_data(
     return {
         "thing1": household_thing(account_no, place),
         "amount2": f"{yuan_str(owed_fen)}元",
-        "date3": f"{due_on.year}年{due_on.month:02d}月{due_on.day:02d}日",
+        "date3": date_zh(due_on),
         "thing4": OVERDUE[days],
     }
+
+
+MARK_OF = {LOW: "warned", OVERDRAFT: "overdrawn", CLOSE: "closed"}  # event -> the account's mark
+FEES = {"heat": "热费", "water": "水费", "gas": "燃气费", "electricity": "电费"}
+
+
+def advice(utility: str, event: str, *, may_close: bool) -> str:
+    """The last line of a prepaid message; a closed valve is only spoken of where it may come."""
+    if event == LOW:
+        return f"{FEES[utility]}余额不足，请及时充值。"
+    if may_close:
+        return f"{FEES[utility]}已欠费，可能停供，请充值。"
+    return f"{FEES[utility]}已欠费，请尽快充值。"
+
+
+def prepaid_data(
+    account_no: str, place: str, balance_fen: int, owing_since: date | None, advice_zh: str
+) -> dict[str, str]:
+    """Low: thing1 household, amount2 what is left, thing4 advice.  `owing_since`: amount2 is what
+    is owed, and date3 since when."""
+    amount_fen = balance_fen if owing_since is None else -balance_fen
+    found = {
+        "thing1": household_thing(account_no, place),
+        "amount2": f"{yuan_str(amount_fen)}元",
+        "thing4": advice_zh,
+    }
+    return found if owing_since is None else found | {"date3": date_zh(owing_since)}
+
+
+def date_zh(day: date) -> str:
+    """'2026年11月19日'."""
+    return f"{day.year}年{day.month:02d}月{day.day:02d}日"
+
+
+def quiet_until(now: datetime, quiet_hours: str) -> datetime | None:
+    """The end of the quiet hours ('21:00-08:00' in Asia/Shanghai, 'off') `now` lies in, or None."""
+    if quiet_hours == "off":
+        return None
+    begin, end = (time.fromisoformat(part) for part in quiet_hours.split("-"))
+    local = now.astimezone(SHANGHAI)
+    inside = begin <= local.time() < end if begin < end else not end <= local.time() < begin
+    if not inside or begin == end:
+        return None
+    morning = local.replace(hour=end.hour, minute=end.minute, second=0, microsecond=0)
+    return morning if morning > local else morning + timedelta(1)
 
 
 def household_thing(account_no: str, place: str) -> str:

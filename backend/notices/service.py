@@ -1,4 +1,4 @@
-"""Messages to residents: queued with their task in one transaction, each sent at most once.
+"""Messages to residents, queued by `queueing`: each sent at most once.
 
 WeChat's subscribe API has no idempotency key, so a message is marked `sending`, committed, and
 only then sent.  A crash in between leaves it `sending`; `recover` ends it as `uncertain`.
@@ -11,15 +11,11 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from flask import current_app
 
-from backend.archive.models import Household
-from backend.archive.service import place
 from backend.base import tasks
-from backend.base.clock import business_day
 from backend.base.db import db
-from backend.billing.models import Bill
 from backend.notices import rules
+from backend.notices.kinds import kind_of
 from backend.notices.models import Message, Subscription
 from backend.people.models import Resident
 from backend.people.wechat import NO_ANSWER, WeChatApiError
@@ -27,70 +23,11 @@ from backend.people.wechat_sign_in import client
 
 log = logging.getLogger("nuan.notices")
 
-PAGE = "pages/bill/index?id={bill_id}"
-_ONE_AT_A_TIME = 0x4E4F5449  # "NOTI"
-
-# Due reminders as one set: a bill's newest step, to the resident of its household who has been
-# there longest among those who still accept; of one resident's, as many as he agreed to.
-_QUEUE = """
-WITH steps(days) AS (SELECT unnest(CAST(:steps AS int[]))),
-due AS (
-  SELECT DISTINCT ON (b.id) b.id AS bill_id, b.household_id, b.due_on, g.resident_id, s.remaining,
-         (SELECT max(days) FROM steps WHERE days <= CAST(:today AS date) - b.due_on) AS days
-  FROM bill b
-  JOIN binding g ON g.household_id = b.household_id AND g.ended_at IS NULL
-  JOIN subscription s ON s.resident_id = g.resident_id AND s.template = :template
-   AND s.remaining > 0
-  WHERE b.state = 'issued' AND b.due_on < :today
-  ORDER BY b.id, g.id
-),
-fresh AS (
-  SELECT *, row_number() OVER (PARTITION BY resident_id ORDER BY due_on, bill_id) AS turn
-  FROM due WHERE days IS NOT NULL AND NOT EXISTS (
-    SELECT 1 FROM message m WHERE m.business_key = 'overdue:' || bill_id || ':' || days)
-),
-queued AS (
-  INSERT INTO message (business_key, resident_id, household_id, template, payload, created_at)
-  SELECT 'overdue:' || bill_id || ':' || days, resident_id, household_id, :template,
-         jsonb_build_object('bill_id', bill_id, 'days', days), :now
-  FROM fresh WHERE turn <= remaining ORDER BY bill_id
-  ON CONFLICT (business_key) DO NOTHING
-  RETURNING id, resident_id
-),
-used AS (
-  UPDATE subscription s SET remaining = s.remaining - q.count, updated_at = :now
-  FROM (SELECT resident_id, count(*) AS count FROM queued GROUP BY resident_id) q
-  WHERE s.resident_id = q.resident_id AND s.template = :template
-)
-SELECT id FROM queued ORDER BY id
-"""
-
-
-def remind_overdue(now: datetime) -> int:
-    """Queue every overdue reminder that is due, with its task; how many.  The caller commits.
-
-    Each uses up one message its resident agreed to.  Again on the same day queues nothing.
-    """
-    template = current_app.extensions["nuan_settings"].wechat_overdue_template
-    if not template:
-        log.warning("no overdue template is set: nobody is reminded")
-        return 0
-    db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(_ONE_AT_A_TIME)))
-    values = {
-        "steps": list(rules.OVERDUE),
-        "today": business_day(now),
-        "template": template,
-        "now": now,
-    }
-    queued = db.session.execute(sa.text(_QUEUE), values).scalars().all()
-    tasks.defer_many("notices.send", [{"message_id": message_id} for message_id in queued])
-    return len(queued)
-
 
 def send(message_id: int, now: datetime) -> str:
     """Send a queued message and return the state it is left in; commits.
 
-    sent; refused (WeChat will not deliver it); dropped (the bill was paid meanwhile); uncertain
+    sent; refused (WeChat will not deliver it); dropped (its reason has gone); uncertain
     (no answer: it may have arrived); queued (WeChat was busy: try again).
     """
     door = client()
@@ -99,11 +36,12 @@ def send(message_id: int, now: datetime) -> str:
     message = _claim(message_id, now)
     if message is None:
         return str(db.session.scalar(sa.select(Message.state).where(Message.id == message_id)))
-    data = _data(message)
+    kind = kind_of(message)
+    data = kind.words(message, now)
     if data is None:
         return _give_up(message, now)
     openid = db.session.get_one(Resident, message.resident_id).openid
-    page = PAGE.format(bill_id=message.payload["bill_id"])
+    page = kind.page(message.payload)
     db.session.commit()
     try:
         provider_id = door.send_subscribe_message(openid, message.template, page, data)
@@ -163,23 +101,8 @@ def _claim(message_id: int, now: datetime) -> Message | None:
     return claimed
 
 
-def _data(message: Message) -> dict[str, str] | None:
-    """What the message says, of the bill as it is now; None where nothing is owed any more."""
-    bill = db.session.get_one(Bill, message.payload["bill_id"], populate_existing=True)
-    if bill.state != "issued":
-        return None
-    household = db.session.get_one(Household, message.household_id)
-    return rules.overdue_data(
-        household.account_no,
-        place(household.building.name, household.unit_no),
-        bill.amount_fen - bill.paid_fen,
-        bill.due_on,
-        message.payload["days"],
-    )
-
-
 def _give_up(message: Message, now: datetime) -> str:
-    """The bill was paid before the reminder left: keep quiet, and give the consent back."""
+    """Its reason went before the message left: keep quiet, and give the consent back."""
     db.session.execute(
         sa.update(Subscription)
         .where(

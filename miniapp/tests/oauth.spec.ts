@@ -9,6 +9,7 @@ const CONFIG: Config = {
   oauth_url: 'https://open.example/connect/oauth2/authorize',
   bridge_url: null,
   overdue_template: 't',
+  low_balance_template: '',
   company: '暖',
   channels: ['wechat']
 }

@@ -39,6 +39,10 @@ DEFAULT_TEMPLATES: dict[str, tuple[str, dict[str, str]]] = {
         "欠费提醒",
         {"thing1": "用热地址", "amount2": "欠费金额", "date3": "应缴日期", "thing4": "温馨提示"},
     ),
+    "nuan-balance-low": (
+        "余额不足提醒",
+        {"thing1": "用热地址", "amount2": "当前余额", "thing4": "温馨提示"},
+    ),
     "nuan-payment-done": (
         "缴费成功通知",
         {

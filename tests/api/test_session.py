@@ -32,6 +32,7 @@ def test_config_tells_what_the_pages_need_and_no_secret(merchant):
         "oauth_url",
         "bridge_url",
         "overdue_template",
+        "low_balance_template",
         "company",
         "channels",
     }

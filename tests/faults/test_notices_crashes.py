@@ -9,7 +9,7 @@ import pytest
 from backend.base import tasks
 from backend.base.clock import SystemClock, business_day
 from backend.base.db import db
-from backend.notices import service
+from backend.notices import queueing, service
 from backend.notices.models import Message, Subscription
 from tests import builders
 from tests.faults.processes import WORKER, Wire, environment, process, until, wire_to
@@ -44,7 +44,7 @@ def reminder(app, clock) -> Message:
     db.session.add(agreed)
     db.session.commit()
     builders.make_bill(household, 12345, business_day(clock.now()) - timedelta(days=1))
-    assert service.remind_overdue(clock.now()) == 1
+    assert queueing.remind_overdue(clock.now()) == 1
     db.session.commit()
     return db.session.query(Message).one()
 

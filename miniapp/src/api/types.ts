@@ -10,6 +10,7 @@ export interface Config {
   /** A sandbox's script that defines WeixinJSBridge in a plain browser; null in production. */
   bridge_url: string | null
   overdue_template: string
+  low_balance_template: string
   company: string
   channels: Channel[]
 }
