@@ -9,7 +9,8 @@ import {
   startOfDay,
   timeText
 } from '@/utils/dates'
-import { yuan, yuanText } from '@/utils/money'
+import { lasts } from '@/utils/lasts'
+import { fenOf, yuan, yuanText } from '@/utils/money'
 import {
   cubicMetres,
   dayFlagTexts,
@@ -27,6 +28,18 @@ describe('money', () => {
     expect(yuan(5)).toBe('0.05')
     expect(yuan(-5)).toBe('-0.05')
     expect(yuan(123456789)).toBe('1,234,567.89')
+  })
+
+  it('reads what somebody types as whole fen, or not at all', () => {
+    expect([fenOf('50'), fenOf('12.3'), fenOf(' 0.05 ')]).toEqual([5000, 1230, 5])
+    for (const typed of ['', '0', '-5', '1.234', '1e3', '五十', '.5', '12345678']) {
+      expect(fenOf(typed)).toBeNull()
+    }
+  })
+
+  it('says how long a balance lasts, where that is known', () => {
+    expect([lasts(null), lasts(12)]).toEqual(['', ' · 按近日用量约可用 12 天'])
+    expect(lasts(0)).toContain('余额已用完')
   })
 })
 

@@ -22,6 +22,7 @@ const orderOf = (out_trade_no: string, until: number, state: Order['state'] = 'p
   out_trade_no,
   state,
   amount_fen: 1,
+  topup_into: null,
   bill_ids: [5],
   created_at: new Date(NOW).toISOString(),
   expires_at: new Date(until).toISOString(),
@@ -37,6 +38,15 @@ describe('the key of a payment attempt', () => {
     expect(attemptKey(storage, [1, 2], NOW)).toBe(key)
     attemptEnded(storage, 'N1')
     expect(attemptKey(storage, [1, 2], NOW)).not.toBe(key)
+  })
+
+  it('is another one for a top-up of another amount or target', () => {
+    const wish = { household_id: 1, into: 'wallet', amount_fen: 5000 }
+    const key = attemptKey(storage, wish, NOW)
+    expect(attemptKey(storage, { ...wish }, NOW)).toBe(key)
+    expect(attemptKey(storage, { ...wish, amount_fen: 6000 }, NOW)).not.toBe(key)
+    const other = attemptKey(storage, { ...wish, into: 'water' }, NOW)
+    expect(attemptKey(storage, [1], NOW)).not.toBe(other)
   })
 
   it('is another one for another channel', () => {

@@ -13,6 +13,7 @@ from backend.base.db import db
 from backend.billing import ahead, topics, wallet
 from backend.billing.models import PrepaidAccount
 from backend.ledger import chart
+from backend.ledger import service as ledger
 from backend.people.service import Principal
 from tests import builders
 from tests.browser import h5
@@ -45,6 +46,8 @@ def test_refunds_late_fees_and_the_prepaid_balance_stand_above_the_bills(
     ahead.top_up(home.id, "water", 2_500, "top-up", chart.bank("till"), now)
     account = db.session.get_one(PrepaidAccount, (home.id, "water"))
     account.balance_fen, account.counted_fen, account.marks = 1_800, 2_500, ["warned"]
+    lines = [(chart.prepaid("water", home.id), 700), (chart.revenue("water"), -700)]
+    ledger.post(f"prepaid:water:{home.id}:{today}", "prepaid", now, lines)
     db.session.commit()
     page = take_phone()
     h5.sign_in(page, "person-zhang")

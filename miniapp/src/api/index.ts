@@ -18,6 +18,8 @@ import type {
   ResidentSession,
   StaffSession,
   TemperatureHistory,
+  TopupOffer,
+  TopupWish,
   Utility
 } from './types'
 
@@ -68,6 +70,9 @@ export const createOrder = (bill_ids: number[], door: Door, idempotencyKey: stri
     { bill_ids, ...door },
     { 'Idempotency-Key': idempotencyKey }
   )
+export const fetchTopup = (household: number) => get<TopupOffer>(`/households/${household}/topup`)
+export const createTopup = (wish: TopupWish, door: Door, idempotencyKey: string) =>
+  post<OrderCreated>('/topups', { ...wish, ...door }, { 'Idempotency-Key': idempotencyKey })
 export const fetchOrder = (outTradeNo: string) => get<Order>(`/orders/${outTradeNo}`)
 
 export const fetchReaderDay = () => get<ReaderDay>('/reader/today')

@@ -153,9 +153,30 @@ export interface Account {
     balance_fen: number
     marks: string[]
     waiting: string | null
+    daily_fen: number | null
+    lasts_days: number | null
   }[]
   credits: { kind: string; credit_fen: number; reason: string; at: string; sentences: string[] }[]
   late_fees: { bill_id: number; accrued_fen: number; sentence: string }[]
+}
+
+/** What a household may top up, and what it has. */
+export interface TopupOffer {
+  balance_fen: number
+  prepaid: Account['prepaid']
+  due_fen: number
+  min_fen: number
+  max_fen: number
+  day_left_fen: number
+  chips_fen: number[]
+  channels: string[]
+}
+
+/** What a resident wants topped up: the household's balance (wallet) or a prepaid utility. */
+export interface TopupWish {
+  household_id: number
+  into: string
+  amount_fen: number
 }
 
 export interface BillLine {
@@ -226,12 +247,14 @@ export interface Explanation {
   } | null
 }
 
-export type OrderState = 'created' | 'paying' | 'paid' | 'closed' | 'parked'
+export type OrderState = 'created' | 'paying' | 'paid' | 'closed' | 'parked' | 'refunded'
 
 export interface Order {
   out_trade_no: string
   state: OrderState
   amount_fen: number
+  /** wallet, or the utility of a prepaid account, where the order tops a balance up */
+  topup_into: string | null
   bill_ids: number[]
   created_at: string
   expires_at: string

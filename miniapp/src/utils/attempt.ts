@@ -1,4 +1,4 @@
-import type { Channel, Order } from '@/api/types'
+import type { Channel, Order, TopupWish } from '@/api/types'
 import type { KeyValue } from './storage'
 import { uuid } from './uuid'
 
@@ -18,17 +18,24 @@ const STORE = 'pay.attempt'
 /** Where no answer came, and so no expiry is known: a channel order lives two hours at most. */
 const LIFETIME_MS = 2 * 3_600_000
 
-const signature = (billIds: number[], channel: Channel) =>
-  `${channel}:${[...billIds].sort((a, b) => a - b).join(',')}`
+/** What is paid for: some bills, or a top-up. */
+export type Purpose = number[] | TopupWish
+
+const nameOf = (purpose: Purpose) =>
+  Array.isArray(purpose)
+    ? [...purpose].sort((a, b) => a - b).join(',')
+    : `topup/${purpose.household_id}/${purpose.into}/${purpose.amount_fen}`
+
+const signature = (purpose: Purpose, channel: Channel) => `${channel}:${nameOf(purpose)}`
 
 export function attemptKey(
   storage: KeyValue,
-  billIds: number[],
+  purpose: Purpose,
   now: number,
   channel: Channel = 'wechat'
 ): string {
   const current = storage.read<Attempt>(STORE)
-  const bills = signature(billIds, channel)
+  const bills = signature(purpose, channel)
   if (current?.bills === bills && now < current.until) return current.key
   const key = uuid()
   storage.write(STORE, { key, bills, order: null, until: now + LIFETIME_MS } satisfies Attempt)

@@ -1,7 +1,7 @@
-import { createOrder, fetchOrder } from '@/api'
+import { createOrder, createTopup, fetchOrder } from '@/api'
 import { ApiError } from '@/api/http'
 import type { BrowserPay, Channel, ClientPay, Door, OrderCreated, WechatPay } from '@/api/types'
-import { attemptEnded, attemptKey, attemptOrdered } from './attempt'
+import { attemptEnded, attemptKey, attemptOrdered, type Purpose } from './attempt'
 import { storage } from './storage'
 // #ifdef H5
 import { bridgePay } from './bridge'
@@ -13,7 +13,15 @@ import { leaveFor } from './leave'
 export type SheetAnswer = 'done' | 'cancelled' | 'left'
 
 /** Refusals after which this attempt's key can lead nowhere. */
-const DEAD_KEY = ['idempotency_key_reused', 'bill_not_payable', 'bills_not_together']
+const DEAD_KEY = [
+  'idempotency_key_reused',
+  'bill_not_payable',
+  'bills_not_together',
+  'order_ended',
+  'topup_amount',
+  'topup_day_limit',
+  'topup_closed'
+]
 
 /** The door a channel is entered by from here: WeChat's own client, or the phone's browser. */
 export function doorOf(channel: Channel): Door {
@@ -27,14 +35,17 @@ export function doorOf(channel: Channel): Door {
 }
 
 export async function order(
-  billIds: number[],
+  purpose: Purpose,
   channel: Channel = 'wechat',
   again = true
 ): Promise<OrderCreated> {
-  const key = attemptKey(storage, billIds, Date.now(), channel)
+  const key = attemptKey(storage, purpose, Date.now(), channel)
   let created: OrderCreated
   try {
-    created = await createOrder(billIds, doorOf(channel), key)
+    const door = doorOf(channel)
+    created = await (Array.isArray(purpose)
+      ? createOrder(purpose, door, key)
+      : createTopup(purpose, door, key))
   } catch (error) {
     if (error instanceof ApiError && DEAD_KEY.includes(error.code)) attemptEnded(storage)
     throw error
@@ -42,13 +53,13 @@ export async function order(
   attemptOrdered(storage, created.order)
   if (created.order.state !== 'closed' || !again) return created
   attemptEnded(storage)
-  return order(billIds, channel, false)
+  return order(purpose, channel, false)
 }
 
 /** After a sheet that failed: if the order is over, the next try must be a new one. */
 export async function settleAttempt(outTradeNo: string): Promise<void> {
   const current = await fetchOrder(outTradeNo).catch(() => null)
-  if (current && ['paid', 'closed', 'parked'].includes(current.state)) {
+  if (current && ['paid', 'closed', 'parked', 'refunded'].includes(current.state)) {
     attemptEnded(storage, outTradeNo)
   }
 }

@@ -1,6 +1,7 @@
 import { ref } from 'vue'
 import { ApiError } from '@/api/http'
 import type { Channel } from '@/api/types'
+import type { Purpose } from './attempt'
 import { openSheet, order, settleAttempt } from './pay'
 
 /** A page's 缴费 button: busy while it works, a sentence when it did not. */
@@ -9,12 +10,12 @@ export function usePay() {
   const message = ref('')
   const channel = ref<Channel>('wechat')
 
-  async function pay(billIds: number[]) {
-    if (busy.value || !billIds.length) return
+  async function pay(purpose: Purpose) {
+    if (busy.value || (Array.isArray(purpose) && !purpose.length)) return
     busy.value = true
     message.value = ''
     try {
-      const created = await order(billIds, channel.value)
+      const created = await order(purpose, channel.value)
       const result = `/pages/pay-result/index?no=${created.order.out_trade_no}`
       if (created.order.state === 'paid') return void uni.redirectTo({ url: result })
       const answer = await openSheet(created.client_pay).catch(async (thrown) => {
@@ -23,7 +24,7 @@ export function usePay() {
       })
       if (answer === 'left') return
       if (answer === 'done') return void uni.redirectTo({ url: result })
-      message.value = '您取消了支付，没有扣款。需要时可再次缴费。'
+      message.value = '您取消了支付，没有扣款。需要时可再次支付。'
     } catch (thrown) {
       const known = thrown instanceof ApiError || thrown instanceof Error
       message.value = known ? thrown.message : '没有完成支付，请稍后再试。'

@@ -1,0 +1,90 @@
+"""The finance desk in a browser: a wrong amount found, taken and moved; an order given back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from backend.base.clock import FixedClock
+from backend.base.db import db
+from backend.cashier import cases
+from backend.cashier import service as cashier
+from backend.cashier.confirm import confirm
+from backend.cashier.models import MoneyCase
+from payments.channel import TradeState, TradeStatus
+from tests import builders
+from tests.browser.test_console_reading import sign_in
+
+
+@pytest.fixture
+def desk(app: Any, clock: FixedClock, pay: Callable[[int], str]) -> str:
+    """A wrong amount, a stuck refund, an unknown order; the number of an order well paid."""
+    builders.make_staff("min", roles=("finance",), name="周敏")
+    builders.make_staff("hua", roles=("finance",), name="华姐")
+    home = builders.make_household(builders.make_building("A"))
+    alice = builders.make_resident("alice-openid")
+    builders.bind(alice, home)
+    bill = builders.make_bill(home, 12345)
+    order, _ = cashier.create_order(alice.id, [bill.id], cashier.Door(), clock.now())
+    told = TradeState(order.out_trade_no, TradeStatus.PAID, "4200X", 12000, "a", clock.now())
+    confirm("wechat", told, clock.now())
+    unknown = TradeState("N20261119000001", TradeStatus.PAID, "4200Y", 800, "a", clock.now())
+    confirm("wechat", unknown, clock.now())
+    db.session.commit()
+    return pay(6789)
+
+
+def test_a_wrong_amount_is_taken_and_moved_into_the_balance(
+    page: Page, desk: str, shot: Callable[[Page, str], None]
+) -> None:
+    sign_in(page, "min")
+    page.goto("/console/cases")
+    expect(page.get_by_role("link", name="金额不符")).to_be_visible()
+    shot(page, "desk-cases")
+    page.get_by_role("link", name="金额不符").click()
+    shot(page, "desk-case")
+    page.get_by_role("button", name="认领").click()
+    expect(page.get_by_text("已认领。")).to_be_visible()
+    page.locator("#move-why").fill("已致电用户")
+    page.get_by_role("button", name="转入").click()
+    expect(page.get_by_text("款项已转出。")).to_be_visible()
+    expect(page.get_by_text("已了结")).to_be_visible()
+    shot(page, "desk-case-done")
+    assert cases.counts() == {"notice": 1}
+
+
+def test_an_order_is_given_back_in_part_under_a_name(
+    page: Page, desk: str, shot: Callable[[Page, str], None]
+) -> None:
+    sign_in(page, "min")
+    page.goto("/console/orders")
+    shot(page, "desk-orders")
+    page.get_by_label("单号或户号").fill(desk)
+    page.get_by_role("button", name="查找").click()
+    page.get_by_role("link", name=desk).click()
+    page.get_by_label("金额（元）").fill("7.89")
+    page.get_by_label("原因").fill("多收")
+    page.get_by_role("button", name="退款").click()
+    expect(page.get_by_text("退款已提交给渠道。")).to_be_visible()
+    expect(page.get_by_text("还可退 60.00 元")).to_be_visible()
+    shot(page, "desk-order")
+
+
+def test_the_desk_fits_a_phone(
+    small_page: Page, desk: str, shot: Callable[[Page, str], None]
+) -> None:
+    sign_in(small_page, "min")
+    one = db.session.query(MoneyCase).filter_by(kind="order").one()
+    for path, name in (
+        ("/console/cases", "desk-cases-small"),
+        (f"/console/cases/{one.id}", "desk-case-small"),
+        ("/console/orders", "desk-orders-small"),
+        (f"/console/orders/{desk}", "desk-order-small"),
+    ):
+        small_page.goto(path)
+        wide = small_page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= 390, path
+        shot(small_page, name)
