@@ -20,18 +20,18 @@ from backend.base.errors import Problem
 from backend.billing.estimate import Estimate, season_so_far
 from backend.billing.pricing import Facts
 
+# A span of days bounded at both ends: with one bound PostgreSQL guesses so many that it plans the
+# statement anew for every household, which takes four times as long as running it.
 _FACTS = sa.text("""
 SELECT h.id, h.account_no, h.unit_no, h.area_dm2, h.suspended_from, h.building_id,
        b.name AS building_name, b.address AS building_address,
        room.room_cdeg, room.last_ok_at AS room_at,
-       owed.amount_fen, owed.bills, owed.overdue_fen, owed.overdue_bills, owed.next_due_on,
+       to_jsonb(owed) AS owed, to_jsonb(heat) AS heat,
        coalesce(wallet.balance_fen, 0) AS wallet_fen,
        tariff.kind AS tariff_kind, tariff.params AS tariff_params,
        EXISTS (SELECT 1 FROM allocation_rule a
                 WHERE a.building_id = h.building_id AND a.effective_from <= :today) AS shared,
-       latest.bill AS latest_bill, own.meters, heat.as_of, heat.season_from, heat.season_wh,
-       heat.month_wh, heat.before_wh, heat.year_wh, heat.last_wh, heat.recent_wh, heat.others,
-       heat.others_wh, heat.others_dm2
+       latest.bill AS latest_bill, own.meters
   FROM binding g
   JOIN household h ON h.id = g.household_id
   JOIN building b ON b.id = h.building_id
@@ -73,7 +73,7 @@ SELECT h.id, h.account_no, h.unit_no, h.area_dm2, h.suspended_from, h.building_i
          FROM meter m LEFT JOIN meter_state s ON s.meter_id = m.id
          LEFT JOIN LATERAL (
               SELECT coalesce(sum(d.usage), 0)::bigint AS total FROM daily_usage d
-               WHERE d.meter_id = m.id AND d.day >= :month_from) used ON true
+               WHERE d.meter_id = m.id AND d.day BETWEEN :month_from AND :today) used ON true
         WHERE m.household_id = h.id AND m.removed_on IS NULL
           AND m.kind IN ('heat', 'water', 'gas', 'electricity')) own ON true
  WHERE g.resident_id = :resident AND g.household_id = :household AND g.ended_at IS NULL
@@ -93,16 +93,13 @@ def home(resident_id: int, household_id: int, now: datetime) -> dict[str, Any]:
     if facts is None:
         raise Problem("not_found")
     season = season_of(today)
-    as_of = facts.as_of or today - timedelta(days=1)
+    heat = _heat(facts, season)
     return {
         "household": shapes.household_row(facts, today),
         "warmth": shapes.warmth(rules.warmth(facts.room_cdeg, facts.room_at, now)),
-        "season": _season(facts, season, as_of, today),
-        "compare": _compare(facts, season),
-        "owed": {
-            name: getattr(facts, name)
-            for name in ("amount_fen", "bills", "overdue_fen", "overdue_bills", "next_due_on")
-        },
+        "season": _season(facts, heat, season, today),
+        "compare": _compare(facts, heat),
+        "owed": facts.owed,
         # A wallet is a liability: what we hold for the household stands on the credit side.
         "balance_fen": -facts.wallet_fen,
         "utilities": _utilities(facts),
@@ -114,15 +111,24 @@ def _row(statement: sa.TextClause, **values: Any) -> Any:
     return db.session.connection().execute(statement, values).first()
 
 
-def _season(facts: Any, season: rules.Season, as_of: date, today: date) -> dict[str, Any]:
-    total_wh = facts.season_wh if facts.season_from == season.day_from else 0
+def _heat(facts: Any, season: rules.Season) -> dict[str, Any]:
+    """The household's heat_summary; of a season that is over only what is not of a season."""
+    heat: dict[str, Any] = facts.heat or {}
+    if heat.get("season_from") == season.day_from.isoformat():
+        return heat
+    return heat | {"season_wh": 0, "year_wh": None, "last_wh": None}
+
+
+def _season(facts: Any, heat: dict[str, Any], season: rules.Season, today: date) -> dict[str, Any]:
+    known = heat.get("as_of")
+    as_of = date.fromisoformat(known) if known else today - timedelta(days=1)
     passed = (min(as_of, season.day_to) - season.day_from).days + 1
-    cost = _cost(facts, total_wh, max(passed, 0), today)
+    cost = _cost(facts, heat["season_wh"], max(passed, 0), today)
     return {
         "name": season.name,
         "day_from": season.day_from,
         "day_to": season.day_to,
-        "used_wh": total_wh,
+        "used_wh": heat["season_wh"],
         "as_of": as_of,
         "cost_fen": cost.cost_fen,
         "cost_note": cost.note,
@@ -138,13 +144,11 @@ def _cost(facts: Any, used_wh: int, days: int, today: date) -> Estimate:
     )
 
 
-def _compare(facts: Any, season: rules.Season) -> dict[str, Any]:
-    """Nothing of a season that is over when another has begun, but for the months."""
-    current = facts.season_from == season.day_from
+def _compare(facts: Any, heat: dict[str, Any]) -> dict[str, Any]:
     return {
-        "last_month": _against(facts.month_wh, facts.before_wh),
-        "last_year": _against(facts.year_wh, facts.last_wh) if current else None,
-        "similar": _similar(facts),
+        "last_month": _against(heat.get("month_wh"), heat.get("before_wh")),
+        "last_year": _against(heat["year_wh"], heat["last_wh"]),
+        "similar": _similar(facts, heat) if facts.heat else None,
     }
 
 
@@ -155,11 +159,9 @@ def _against(used_wh: int | None, previous_wh: int | None) -> dict[str, int] | N
     return None if pct is None else {"used_wh": used_wh, "previous_wh": previous_wh, "pct": pct}
 
 
-def _similar(facts: Any) -> dict[str, int] | None:
-    if facts.recent_wh is None:
-        return None
-    mine, others = (facts.recent_wh, facts.area_dm2), (facts.others_wh, facts.others_dm2)
-    found = rules.similar_homes(mine, others, facts.others)
+def _similar(facts: Any, heat: dict[str, Any]) -> dict[str, int] | None:
+    mine, others = (heat["recent_wh"], facts.area_dm2), (heat["others_wh"], heat["others_dm2"])
+    found = rules.similar_homes(mine, others, heat["others"])
     if found is None:
         return None
     return {

@@ -278,11 +278,13 @@ def test_it_takes_two_statements_however_much_there_is(client, alice, neighbours
     assert len(queries) == 2, queries
 
 
-def test_its_statements_stay_prepared_from_one_request_to_the_next(client, alice):
-    """psycopg forgets them at a ROLLBACK, and each page would plan its statements anew."""
+def test_its_statement_stays_prepared_and_planned_from_one_request_to_the_next(client, alice):
+    """psycopg forgets it at a ROLLBACK; PostgreSQL plans anew what it takes for cheaper so."""
     db.session.remove()
-    for _ in range(12):  # psycopg prepares what it has seen five times
+    for _ in range(16):  # psycopg prepares what it has seen five times, PostgreSQL tries five plans
         get(client, alice)
-    prepared = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%FROM binding%'"
+    prepared = (
+        "SELECT generic_plans FROM pg_prepared_statements WHERE statement LIKE '%FROM binding%'"
+    )
     with db.engine.connect() as connection:
-        assert connection.exec_driver_sql(prepared.replace("%", "%%")).scalar() == 1
+        assert connection.execute(db.text(prepared)).scalar_one() > 0
