@@ -240,25 +240,33 @@ def unbilled(
     return db.session.scalars(query.order_by(Household.id)).all()
 
 
-# The bills are held by rising id, as everywhere; what is counted is written down.
-_APPLY = """
+# Counting payments, written by hand: parts of a statement.  HELD, over `part` (bill_id, amount_fen)
+# has those that still owe their whole part, held by rising id as everywhere.  COUNTED, over `due`
+# (the same columns), counts them and writes it down.
+HELD = """
+held AS (
+    SELECT bill.id, part.amount_fen, bill.utility, bill.household_id
+    FROM part JOIN bill ON bill.id = part.bill_id
+    WHERE bill.state = 'issued' AND bill.paid_fen + part.amount_fen <= bill.amount_fen
+    ORDER BY bill.id FOR UPDATE OF bill
+)"""
+COUNTED = """
+counted AS (
+    UPDATE bill SET
+        paid_fen = paid_fen + due.amount_fen,
+        state = CASE WHEN paid_fen + due.amount_fen = bill.amount_fen THEN 'paid' ELSE state END,
+        paid_at = CASE WHEN paid_fen + due.amount_fen = bill.amount_fen
+                       THEN %(paid_at)s::timestamptz END
+    FROM due WHERE bill.id = due.id
+), written AS (
+    INSERT INTO bill_payment (bill_id, amount_fen, paid_at, day)
+    SELECT id, amount_fen, %(paid_at)s::timestamptz, %(paid_on)s::date FROM due
+)"""
+_APPLY = f"""
 WITH part AS (
     SELECT * FROM unnest(%(bills)s::bigint[], %(fen)s::bigint[]) AS p (bill_id, amount_fen)
-), held AS (
-    SELECT id FROM bill WHERE id = ANY(%(bills)s) ORDER BY id FOR UPDATE
-), paid AS (
-    UPDATE bill SET
-        paid_fen = paid_fen + part.amount_fen,
-        state = CASE WHEN paid_fen + part.amount_fen = bill.amount_fen THEN 'paid' ELSE state END,
-        paid_at = CASE WHEN paid_fen + part.amount_fen = bill.amount_fen
-                       THEN %(at)s::timestamptz END
-    FROM part JOIN held ON held.id = part.bill_id
-    WHERE bill.id = part.bill_id AND state = 'issued'
-      AND paid_fen + part.amount_fen <= bill.amount_fen
-    RETURNING bill.id, part.amount_fen
-)
-INSERT INTO bill_payment (bill_id, amount_fen, paid_at, day)
-SELECT id, amount_fen, %(at)s::timestamptz, %(day)s::date FROM paid RETURNING bill_id
+), {HELD}, due AS (SELECT * FROM held), {COUNTED}
+SELECT id FROM due
 """
 
 
@@ -271,7 +279,7 @@ def apply_payments(parts: Mapping[int, int], at: datetime) -> set[int]:
         return set()
     bills = sorted(parts)
     fen = [parts[bill_id] for bill_id in bills]
-    values = {"bills": bills, "fen": fen, "at": at, "day": business_day(at)}
+    values = {"bills": bills, "fen": fen, "paid_at": at, "paid_on": business_day(at)}
     db.session.flush()
     taken = set(db.session.connection().exec_driver_sql(_APPLY, values).scalars())
     read_again(Bill, taken)

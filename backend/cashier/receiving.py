@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -12,12 +13,20 @@ from backend.base import tasks
 from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.cashier import cases, refunds
+from backend.cashier import cases, plain, refunds
 from backend.cashier.asking import MONEY_MOVED
 from backend.cashier.channels import channel_for
 from backend.cashier.confirm import confirm
 from backend.cashier.models import RawNotice
-from payments.channel import ChannelError, Notice, NoticeRejected, PaymentChannel, Reply
+from backend.cashier.plain import Letter
+from payments.channel import (
+    ChannelError,
+    Notice,
+    NoticeRejected,
+    PaymentChannel,
+    Reply,
+    TradeStatus,
+)
 
 log = logging.getLogger("nuan.cashier")
 
@@ -27,34 +36,66 @@ _HEADERS_KEPT = ("wechatpay-", "request-id", "content-type")
 _NO_USE_REPEATING = ("event_unknown",)
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A notice that was kept (by its id), and what came of it."""
+
+    id: int
+    outcome: str
+    detail: str | None = None
+    out_trade_no: str | None = None
+
+
 def receive_notice(
     channel: str, headers: Mapping[str, str], body: bytes, now: datetime
-) -> RawNotice:
-    """Store a notice as it came, then verify it, then act on it; commits.
+) -> Received:
+    """Verify a notice, act on it and keep it as it came; commits.
 
-    `outcome` is as `confirm` and `refunds.settle` say, or rejected (`detail` has the code).  An
-    unexpected error leaves the notice stored as failed and is raised: the channel sends it again.
+    `outcome` is as `confirm` and `refunds.settle` say, or rejected (`detail` has the code).  A
+    plain payment is kept with what it posts, anything else before it is acted on.  An unexpected
+    error leaves the notice kept as failed and is raised: the channel sends it again.
     """
     if len(body) > MAX_NOTICE_BYTES:
         raise Problem("too_large")
     gateway = channel_for(channel)
-    raw = _store(RawNotice(channel=channel, received_at=now, headers=_kept(headers), body=body))
+    letter = Letter(channel, now, _kept(headers), body)
     try:
         notice = gateway.parse_notice(headers, body, now)
-        raw.outcome, raw.out_trade_no = _process(gateway, notice, now)
     except NoticeRejected as rejected:
-        raw.outcome, raw.detail = "rejected", rejected.code
         _tell_somebody(channel, rejected, now)
-        log.warning("notice rejected", extra={"code": rejected.code, "notice": raw.id})
+        kept = _store(letter, "rejected", rejected.code)
+        log.warning("notice rejected", extra={"code": rejected.code, "notice": kept})
+        return Received(kept, "rejected", rejected.code)
+    except Exception as error:
+        _store(letter, "failed", type(error).__name__)
+        raise
+    return _plain(gateway, notice, letter, now) or _act(gateway, notice, letter, now)
+
+
+def _plain(
+    gateway: PaymentChannel, notice: Notice, letter: Letter, now: datetime
+) -> Received | None:
+    """A plain payment, posted by one statement; None where it is something else."""
+    trade = notice.trade
+    if trade is None or trade.status is not TradeStatus.PAID or gateway.confirms_by_asking:
+        return None
+    kept = plain.post(letter, trade, now)
+    return Received(kept, "posted", None, trade.out_trade_no) if kept else None
+
+
+def _act(gateway: PaymentChannel, notice: Notice, letter: Letter, now: datetime) -> Received:
+    kept = _store(letter, "received")
+    try:
+        outcome, number = _process(gateway, notice, now)
+        _note(kept, outcome=outcome, out_trade_no=number)
     except Exception as error:
         db.session.rollback()
-        _note_failure(raw.id, error)
+        _note(kept, outcome="failed", detail=type(error).__name__)
         raise
-    db.session.commit()
-    return raw
+    return Received(kept, outcome, None, number)
 
 
-def acknowledged(notice: RawNotice) -> bool:
+def acknowledged(notice: Received) -> bool:
     """Whether to answer 204, or a refusal that makes the channel repeat the notice.
 
     Repeating helps where our keys or settings may be behind (a rejected notice) and nowhere else:
@@ -68,16 +109,20 @@ def taken(channel: str) -> Reply:
     return channel_for(channel).taken
 
 
-def _store(raw: RawNotice) -> RawNotice:
-    """Commit a notice before it is judged, without waiting for the disk.
+def _store(letter: Letter, outcome: str, detail: str | None = None) -> int:
+    """Commit a notice before it is acted on, without waiting for the disk; its id.
 
     It outlives this process; a power cut may take it, but until it is answered the channel repeats
     it, and the commit that posts the money takes this one to the disk with it.
     """
     db.session.execute(sa.text("SET LOCAL synchronous_commit TO off"))
-    db.session.add(raw)
+    values = {"outcome": outcome, "detail": detail, **asdict(letter)}
+    kept: int | None = db.session.scalar(
+        sa.insert(RawNotice).values(values).returning(RawNotice.id)
+    )
     db.session.commit()
-    return raw
+    assert kept is not None
+    return kept
 
 
 def _process(gateway: PaymentChannel, notice: Notice, now: datetime) -> tuple[str, str]:
@@ -121,12 +166,9 @@ def _tell_somebody(channel: str, rejected: NoticeRejected, now: datetime) -> Non
     cases.open_case("notice", "rejected", reference, channel, day, now, text=str(rejected)[:200])
 
 
-def _note_failure(notice_id: int, error: Exception) -> None:
-    db.session.execute(
-        sa.update(RawNotice)
-        .where(RawNotice.id == notice_id)
-        .values(outcome="failed", detail=type(error).__name__)
-    )
+def _note(kept: int, **came_of_it: str) -> None:
+    """Write down what came of a notice; commits."""
+    db.session.execute(sa.update(RawNotice).where(RawNotice.id == kept).values(came_of_it))
     db.session.commit()
 
 

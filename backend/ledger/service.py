@@ -76,14 +76,14 @@ def post_many(drafts: Iterable[Draft]) -> list[Posted]:
     if not wanted:
         return []
     lines = {key: rules.merged(wanted[key].lines) for key in sorted(wanted)}
+    db.session.flush()  # what the caller made before, for the entries refer to it
+    _open_accounts({account for some in lines.values() for account, _ in some})
     try:
-        fresh, accounts = _insert_entries([wanted[key] for key in lines], lines)
+        fresh = _insert([wanted[key] for key in lines], lines)
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) == _MONTH_CLOSED:
             raise Problem("month_closed") from None
         raise
-    if fresh:
-        _insert_postings({fresh[key]: lines[key] for key in fresh}, accounts)
     ids = fresh | _existing({key: lines[key] for key in lines if key not in fresh})
     return [Posted(ids[key], key) for key in wanted]
 
@@ -128,40 +128,56 @@ def trial_balance() -> list[tuple[str, str, int]]:
     return [(row.code, row.kind, row.balance_fen) for row in rows]
 
 
-# Written by hand and fed with arrays: every payment waits for these, and a night's bills are many.
-# New entries (a rival posting the same key is waited for), and the accounts there are.
-_ENTRIES = """
-WITH fresh AS (
+# Posting, written by hand: parts of a statement over `event` (the entries wanted, columns as there)
+# and `line` (business_key, code, amount_fen; one an account, of accounts that exist).  `fresh` is
+# what was not there yet; a rival posting the same key is waited for.  Balances are taken by rising
+# account id.
+NEW_ENTRIES = """
+fresh AS (
     INSERT INTO entry (business_key, kind, at, day, memo, detail, reverses_id)
+    SELECT business_key, kind, at, day, memo, detail, reverses_id FROM event ORDER BY business_key
+    ON CONFLICT DO NOTHING RETURNING id, business_key
+)"""
+THEIR_POSTINGS = """
+placed AS (
+    INSERT INTO posting (entry_id, account_id, amount_fen)
+    SELECT fresh.id, account.id, line.amount_fen
+    FROM fresh JOIN line USING (business_key) JOIN account USING (code)
+    ORDER BY fresh.id, code
+    RETURNING account_id, amount_fen
+), moved AS (
+    INSERT INTO balance (account_id, balance_fen)
+    SELECT account_id, sum(amount_fen) FROM placed GROUP BY account_id ORDER BY account_id
+    ON CONFLICT (account_id) DO UPDATE SET balance_fen = balance.balance_fen + excluded.balance_fen
+)"""
+_POST = f"""
+WITH event AS (
     SELECT * FROM unnest(%s::text[], %s::text[], %s::timestamptz[], %s::date[], %s::text[],
                          %s::jsonb[], %s::bigint[])
-    ON CONFLICT DO NOTHING RETURNING business_key, id
-)
-SELECT true AS is_entry, business_key AS name, id FROM fresh
-UNION ALL SELECT false, code, id FROM account WHERE code = ANY(%s)
+    AS e (business_key, kind, at, day, memo, detail, reverses_id)
+), line AS (
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[])
+    AS l (business_key, code, amount_fen)
+), {NEW_ENTRIES}, {THEIR_POSTINGS}
+SELECT business_key, id FROM fresh
 """
 _ACCOUNTS = """
 INSERT INTO account (code, kind, household_id)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[]) ON CONFLICT DO NOTHING
-"""
-# Balances are taken in the order of the arrays, so always by rising account id.
-_POSTINGS = """
-WITH placed AS (
-    INSERT INTO posting (entry_id, account_id, amount_fen)
-    SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[])
-)
-INSERT INTO balance (account_id, balance_fen) SELECT * FROM unnest(%s::bigint[], %s::bigint[])
-ON CONFLICT (account_id) DO UPDATE SET balance_fen = balance.balance_fen + excluded.balance_fen
+SELECT a.* FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS a (code, kind, household_id)
+WHERE NOT EXISTS (SELECT FROM account WHERE account.code = a.code)
+ON CONFLICT DO NOTHING
 """
 
 
-def _insert_entries(
-    drafts: Sequence[Draft], lines: Mapping[str, list[Line]]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Ids of the entries that were not there yet, by key, and of the accounts, by code."""
-    accounts = {account for some in lines.values() for account, _ in some}
-    db.session.flush()  # what the caller made before, as the entries refer to it
-    columns = [
+def _open_accounts(accounts: set[AccountRef]) -> None:
+    """Open those nothing was posted to before, in order of code; a rival's are waited for."""
+    rows = [(one.code, one.kind, one.household_id) for one in sorted(accounts)]
+    db.session.connection().exec_driver_sql(_ACCOUNTS, _columns(rows))
+
+
+def _insert(drafts: Sequence[Draft], lines: Mapping[str, list[Line]]) -> dict[str, int]:
+    """Ids of the entries that were not there yet, by key; posted, and the balances moved."""
+    events = [
         (
             draft.business_key,
             draft.kind,
@@ -173,42 +189,17 @@ def _insert_entries(
         )
         for draft in drafts
     ]
-    arrays = [list(column) for column in zip(*columns, strict=True)]
-    codes = [account.code for account in accounts]
-    rows = db.session.connection().exec_driver_sql(_ENTRIES, (*arrays, codes)).all()
-    fresh = {row.name: row.id for row in rows if row.is_entry}
-    found = {row.name: row.id for row in rows if not row.is_entry}
-    return fresh, found | _opened({a for a in accounts if a.code not in found})
+    rows = [(key, account.code, fen) for key, some in lines.items() for account, fen in some]
+    values = (*_columns(events), *_columns(rows))
+    # Planned anew where there are many, by how many there are; else the plan that is kept will do.
+    raw = db.session.connection().connection.driver_connection
+    assert raw is not None
+    prepare = None if len(drafts) == 1 else False
+    return dict(raw.execute(_POST, values, prepare=prepare).fetchall())
 
 
-def _opened(accounts: set[AccountRef]) -> dict[str, int]:
-    """{code: id} of accounts nothing was posted to before, opened now or by a rival just now."""
-    if not accounts:
-        return {}
-    new = sorted(accounts)
-    connection = db.session.connection()
-    rows = [(account.code, account.kind, account.household_id) for account in new]
-    connection.exec_driver_sql(_ACCOUNTS, tuple(list(column) for column in zip(*rows, strict=True)))
-    found = connection.exec_driver_sql(
-        "SELECT code, id FROM account WHERE code = ANY(%s)", ([account.code for account in new],)
-    )
-    return {row.code: row.id for row in found}
-
-
-def _insert_postings(lines: Mapping[int, list[Line]], accounts: Mapping[str, int]) -> None:
-    """Write postings and move the balances, by {entry id: merged lines}."""
-    rows = [
-        (entry_id, accounts[account.code], amount_fen)
-        for entry_id, some in lines.items()
-        for account, amount_fen in some
-    ]
-    moves: dict[int, int] = {}
-    for _, account_id, amount_fen in rows:
-        moves[account_id] = moves.get(account_id, 0) + amount_fen
-    order = sorted(moves)
-    arrays = [list(column) for column in zip(*rows, strict=True)]
-    amounts = [moves[account_id] for account_id in order]
-    db.session.connection().exec_driver_sql(_POSTINGS, (*arrays, order, amounts))
+def _columns(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Any], ...]:
+    return tuple(list(column) for column in zip(*rows, strict=True))
 
 
 def _existing(lines: Mapping[str, list[Line]]) -> dict[str, int]:
