@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,6 +89,20 @@ SELECT pg_advisory_xact_lock(hashtextextended(name, 0))
 def hold(*names: str) -> None:
     """Whoever else holds one of `names` waits until our commit."""
     db.session.execute(sa.text(_HOLD), {"names": sorted(set(names))})
+
+
+@contextmanager
+def unprepared(connection: sa.Connection) -> Iterator[None]:
+    """Statements of the block are planned by the arrays they are given.
+
+    A kept plan takes every array for a short one, and joins long ones row against row.
+    """
+    driver: Any = connection.connection.driver_connection
+    kept, driver.prepare_threshold = driver.prepare_threshold, None
+    try:
+        yield
+    finally:
+        driver.prepare_threshold = kept
 
 
 def engine_options(pool_size: int) -> dict[str, Any]:

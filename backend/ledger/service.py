@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from backend.base.clock import business_day
-from backend.base.db import db
+from backend.base.db import db, unprepared
 from backend.base.errors import Problem
 from backend.ledger import rules
 from backend.ledger.chart import AccountRef
@@ -191,11 +192,10 @@ def _insert(drafts: Sequence[Draft], lines: Mapping[str, list[Line]]) -> dict[st
     ]
     rows = [(key, account.code, fen) for key, some in lines.items() for account, fen in some]
     values = (*_columns(events), *_columns(rows))
-    # Planned anew where there are many, by how many there are; else the plan that is kept will do.
-    raw = db.session.connection().connection.driver_connection
-    assert raw is not None
-    prepare = None if len(drafts) == 1 else False
-    return dict(raw.execute(_POST, values, prepare=prepare).fetchall())
+    connection = db.session.connection()
+    with unprepared(connection) if len(drafts) > 1 else nullcontext():
+        fresh = connection.exec_driver_sql(_POST, values).all()
+    return {row.business_key: row.id for row in fresh}
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Any], ...]:
