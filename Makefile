@@ -12,6 +12,7 @@ NODE := $(BIN)/python scripts/node.py
 CONSOLE := backend/console
 VENDOR := $(CONSOLE)/static/vendor
 H5 := miniapp/dist/build/h5
+ORACLES := tests/oracles
 # Directories are listed too, so that a file taken away also builds again.
 H5_SOURCES := $(shell find miniapp/src miniapp/scripts miniapp/index.html miniapp/vite.config.ts \
 	miniapp/tsconfig.json 2>/dev/null)
@@ -37,7 +38,7 @@ h5: $(H5)/.built  ## Build the residents' pages again where their sources change
 run: setup  ## Run the whole demo town; Ctrl-C stops it
 	@exec $(BIN)/nuan demo
 
-test: setup miniapp/node_modules/.installed  ## Run every test; ends with pytest's counts
+test: setup miniapp/node_modules/.installed $(ORACLES)/node_modules/.installed  ## Run every test; ends with pytest's counts
 	@echo "==> mini-program unit tests"
 	@$(NODE) npm --prefix miniapp test --silent
 	@echo "==> Python tests"
@@ -66,7 +67,8 @@ lock: $(VENV)/.packages  ## Resolve pyproject.toml again into requirements.lock
 
 clean:  ## Remove what setup built; var/ (the data) stays
 	rm -rf $(VENV) $(VENDOR) $(CONSOLE)/assets/node_modules miniapp/node_modules \
-		miniapp/dist *.egg-info build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+		$(ORACLES)/node_modules miniapp/dist *.egg-info build .mypy_cache .ruff_cache \
+		.pytest_cache .hypothesis
 
 # --- what setup is made of: a stamp for each part, made again when its sources are newer --------
 
@@ -86,6 +88,13 @@ miniapp/node_modules/.installed: miniapp/package.json miniapp/package-lock.json 
 		scripts/node.py | $(VENV)/.packages
 	@echo "==> mini-program packages (about a minute the first time)"
 	@$(NODE) npm --prefix miniapp ci --no-progress --loglevel=error
+	@touch $@
+
+# Other people's implementations of the payment channels' signatures, for the tests alone.
+$(ORACLES)/node_modules/.installed: $(ORACLES)/package.json $(ORACLES)/package-lock.json \
+		scripts/node.py | $(VENV)/.packages
+	@echo "==> the signatures' other implementations"
+	@$(NODE) npm --prefix $(ORACLES) ci --ignore-scripts --no-progress --loglevel=error
 	@touch $@
 
 $(H5)/.built: $(H5_SOURCES) | miniapp/node_modules/.installed
