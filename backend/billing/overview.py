@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from backend.archive.models import Household
+from backend.base.clock import business_day
 from backend.base.db import db
 from backend.billing import ahead, cold, handover, lateness, wallet
 from backend.billing.models import Adjustment, Bill
@@ -37,7 +38,7 @@ def account(household: Household, today: date) -> dict[str, Any]:
             for row in db.session.scalars(credits.order_by(Adjustment.id.desc()).limit(MAX_SHOWN))
         ],
         "late_fees": _late_fees(household, today),
-        "cold_reports": [r for r in reports if r.reported_at.date() >= moved_on],
+        "cold_reports": [r for r in reports if business_day(r.reported_at) >= moved_on],
     }
 
 

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from flask import current_app
 
 from backend.base import tasks
+from backend.base.clock import business_day
 from backend.base.db import changed, db
 from backend.base.errors import Problem
 from backend.base.money import yuan_str
@@ -287,7 +288,7 @@ def _undecided(refund: Refund, order: PaymentOrder, now: datetime) -> None:
         "withdrawn",
         f"refund:{refund.out_refund_no}",
         order.channel,
-        refund.created_at.date(),
+        business_day(refund.created_at),
         now,
         amount_fen=refund.amount_fen,
         household_id=order.household_id,

@@ -14,7 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
-from backend.base.clock import SHANGHAI
+from backend.base.clock import business_day
 from backend.base.db import db, hold
 from backend.base.errors import Problem
 from backend.cashier.papers import rules
@@ -163,7 +163,7 @@ def approve(template_id: int, seen: str, actor: Principal, now: datetime) -> Pap
         raise Problem("template_changed")
     if found.created_by == actor.id:
         raise Problem("second_person", "模板须由另一位同事启用，不能启用自己编写的。")
-    if found.effective_from < now.astimezone(SHANGHAI).date():
+    if found.effective_from < business_day(now):
         raise Problem("validation", "启用日期不能早于今天。", field="effective_from")
     found.state, found.approved_by, found.approved_at = "live", actor.id, now
     db.session.flush()
