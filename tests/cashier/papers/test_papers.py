@@ -168,7 +168,8 @@ def test_the_same_money_is_invoiced_once(hall):
 
 def test_a_partly_paid_bill_is_invoiced_part_by_part(hall):
     bill = hall.bill(10000)
-    wallet.credit("w", hall.household.id, "water", "goodwill", 4000, "退水费", hall.clock.now())
+    wish = wallet.Credit("w", hall.household.id, "water", "goodwill", 4000, "退水费")
+    wallet.credit(wish, hall.clock.now())
     db.session.commit()
     bill = db.session.get(Bill, bill.id, populate_existing=True)
     assert bill.paid_fen == 4000
@@ -194,7 +195,8 @@ def test_an_unpaid_and_a_strangers_bill_cannot_be_invoiced(hall):
 
 def test_what_was_paid_out_of_a_credit_is_a_discount(hall):
     hall.pay(hall.bill(10000))
-    wallet.credit("cold", hall.household.id, "heat", "cold_room", 3000, "室温", hall.clock.now())
+    wish = wallet.Credit("cold", hall.household.id, "heat", "cold_room", 3000, "室温")
+    wallet.credit(wish, hall.clock.now())
     db.session.commit()
     later = hall.bill(10000)
     wallet.pay_oldest(hall.household.id, hall.clock.now())
@@ -362,7 +364,8 @@ def test_a_credit_after_the_invoice_is_to_be_taken_back(hall):
     bill = hall.bill(5000)
     hall.pay(bill)
     made = invoice(hall, bill)
-    wallet.credit("cold", hall.household.id, "heat", "cold_room", 2000, "室温", hall.clock.now())
+    wish = wallet.Credit("cold", hall.household.id, "heat", "cold_room", 2000, "室温")
+    wallet.credit(wish, hall.clock.now())
     db.session.commit()
     (task,) = worklist.waiting()
     assert (task.paper_no, task.over_fen) == (made.paper_no, 2000)
