@@ -23,6 +23,7 @@ _ROOMS = (
 MODEL_MODULES = (
     *(f"backend.{room}.models" for room in _ROOMS),
     "backend.cashier.collection_models",
+    "backend.cashier.voucher_models",
     "backend.cashier.papers.models",
 )
 # Each has `init_app(app)`; loaded by name so that a worker without web pages stays small.

@@ -364,6 +364,13 @@ SETTINGS: tuple[Setting, ...] = (
         "财付通=wechat,支付宝=alipay,银联商务=unionpay",
         "by what word in a bank account's movement a channel's payout is known: word=channel pairs",
     ),
+    S(
+        "NUAN_VOUCHER_FORMATS_DIR",
+        str,
+        "",
+        "directory of formats (*.toml) of the company's own ERP's vouchers, over those that come "
+        "with Nuan",
+    ),
     S("NUAN_SANDBOX_PORT", int, 8001, "port of the outside parties' sandbox"),
     S("NUAN_METER_PORT", int, 8100, "first port of the simulated buses"),
     S("NUAN_REMINDER_HOUR", int, 10, "hour of the day (Asia/Shanghai) reminders leave"),

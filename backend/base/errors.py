@@ -171,6 +171,8 @@ CATALOG: dict[str, tuple[int, str]] = {
     "month_not_closed": (409, "这个月还没有月结。"),
     "month_not_last": (409, "只能重开最近月结的月份。"),
     "reopen_not_asked": (409, "还没有人申请重开这个月。"),
+    "vouchers_unmapped": (409, "还有科目没有对应的 ERP 科目，请先补齐。"),
+    "vouchers_changed": (409, "导出的内容与第一次不同（凭证格式改过），请换一个格式名。"),
     "entry_unbalanced": (422, "记账不平，未入账。"),
     "entry_conflict": (409, "同一业务号已有不同的记账内容。"),
 }

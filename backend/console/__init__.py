@@ -32,6 +32,7 @@ from backend.console import (
     counter,
     finance,
     imports,
+    months,
     orders,
     reading,
     requested,
@@ -69,6 +70,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, frozenset[str]], ...]], ...] 
             ("console.collection", "银行代扣", MONEY),
             ("console.mandates", "代扣签约", MONEY),
             ("console.bank_statements", "银行流水", MONEY),
+            ("console.months", "月结", MONEY),
         ),
     ),
     (
@@ -110,6 +112,7 @@ PAGES = (
         orders,
         counter,
         collection,
+        months,
         requested,
         tariffs,
         rules,

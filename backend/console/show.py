@@ -9,6 +9,8 @@ from flask import Blueprint
 
 from backend.base.clock import SHANGHAI
 from backend.base.money import yuan_str
+from backend.cashier.rules import UTILITY_ZH
+from backend.cashier.vouchers import KINDS_ZH
 
 MINUS = "\u2212"  # as wide as a digit, unlike the hyphen
 WEEKDAYS = "一二三四五六日"
@@ -41,6 +43,20 @@ BREAKS = {
     "debit_unknown": "不明支出",
 }
 PAYOUTS = {"batch": "代扣批次", "deposit": "现金缴存，班次", "settlement": "收单结算"}
+GROUPS = {
+    "receivable": "应收",
+    "clearing": "渠道在途",
+    "bank": "银行存款",
+    "cash": "库存现金",
+    "pos": "刷卡在途",
+    "wallet": "住户余额",
+    "prepaid": "预付费",
+    "payable": "应退",
+    "suspense": "挂账",
+    "revenue": "收入",
+    "fee": "手续费",
+    "over_short": "长短款",
+}
 OWNERS = {"finance": "财务", "operator": "运维", "manager": "管理"}
 
 
@@ -137,6 +153,19 @@ def channel(name: str) -> str:
     return f"银行账户 {code}" if family == "account" else CHANNELS.get(name, name)
 
 
+def account_group(code: str) -> str:
+    """An account of the ledger, or a group of them: 'receivable:heat' -> '应收 热费'."""
+    family, _, rest = code.partition(":")
+    name, _, number = rest.partition(":")
+    words = {**UTILITY_ZH, **CHANNELS}.get(name, name)
+    return " ".join(filter(None, (GROUPS.get(family, family), words, number)))
+
+
+def voucher_kind(name: str) -> str:
+    """What sort of entry."""
+    return KINDS_ZH.get(name, name)
+
+
 def payout(key: str) -> str:
     """What a movement of a bank account was found to be: 'batch:ICBC…' -> '代扣批次 ICBC…'."""
     family, _, number = key.partition(":")
@@ -170,6 +199,8 @@ FILTERS: tuple[Callable[..., str | date], ...] = (
     kind,
     channel,
     payout,
+    account_group,
+    voucher_kind,
     break_kind,
     owner,
 )

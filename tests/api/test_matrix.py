@@ -215,6 +215,12 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
         *(403, STOPPED, 403, 403),
     ),
     ("POST", "/console/finance/<day>/banks"): FINANCE_FORM,
+    ("GET", "/console/months"): MONEY_PAGE,
+    ("POST", "/console/months/<month>/act"): MONEY_FORM,
+    ("POST", "/console/months/<month>/vouchers"): FINANCE_FORM,
+    ("GET", "/console/ledger"): MONEY_PAGE,
+    ("GET", "/console/vouchers"): MONEY_PAGE,
+    ("POST", "/console/vouchers"): FINANCE_FORM,
     ("GET", "/console/collection"): MONEY_PAGE,
     ("POST", "/console/collection"): FINANCE_FORM,
     ("POST", "/console/collection/results"): FINANCE_FORM,
@@ -403,6 +409,7 @@ def _collecting(household, clerk):
         "mandate_id": mandate.id,
         "batch_no": batch.batch_no,
         "statement_id": movements.id,
+        "month": "2026-10",
     }
 
 
