@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": ("collectors.demo.command", "demo"),
     "explain": ("backend.commands", "explain"),
     "export-round": ("backend.meter_commands", "export_round"),
+    "desk": ("backend.cashier.desk_cli", "desk"),
     "finance": ("backend.cashier.cli", "finance"),
     "import-readings": ("backend.meter_commands", "import_readings"),
     "install-town": ("collectors.demo.city", "install_town"),

@@ -16,7 +16,7 @@ from backend.base.db import db
 from backend.base.errors import Problem
 from backend.billing import requests
 from backend.billing.models import BillingRequest
-from backend.cashier import cases, reconcile
+from backend.cashier import aside, cases, reconcile
 from backend.cashier.channels import CHANNELS, channel_for
 from backend.cashier.models import (
     Break,
@@ -113,7 +113,7 @@ def put_aside(case_id: int, reason: str, actor: Principal, now: datetime) -> Mon
     if one.state != "open" or not amount_fen or day.channel not in CHANNELS:
         raise Problem("case_not_so", "这类差异不用挂账：请询问渠道，或写明原因办结。")
     step = cases.note(one, actor, "put_aside", text, now, amount_fen=amount_fen)
-    _post(one, f"break:{one.reference}:{step}", day.channel, amount_fen, text, now)
+    aside.put(one, step, amount_fen, text, now)
     one.state, one.amount_fen = "suspense", amount_fen
     found.resolved_at = now
     found.resolution = f"{'长款' if amount_fen > 0 else '短款'}挂账：{text}"
@@ -128,10 +128,8 @@ def take_back(case_id: int, reason: str, actor: Principal, now: datetime) -> Mon
     """
     text = cases.words(reason)
     one = _aside(case_id)
-    found, day = about(one)
-    step = cases.note(one, actor, "taken_back", text, now)
-    amount_fen = one.amount_fen or 0
-    _post(one, f"break:{one.reference}:{step}", day.channel, -amount_fen, text, now)
+    found, _day = about(one)
+    aside.take_back(one, cases.note(one, actor, "taken_back", text, now), text, now)
     one.state, one.amount_fen = "open", None
     found.resolved_at = found.resolution = None
     db.session.flush()
@@ -151,8 +149,8 @@ def write_off(request: BillingRequest, actor: Principal, now: datetime) -> dict[
     """Approved: what stood aside is gain or loss."""
     one = _aside(request.subject_id)
     amount_fen = one.amount_fen or 0
-    aside = _aside_account(one.channel, amount_fen)
-    lines = [(aside, amount_fen), (chart.over_short(one.channel), -amount_fen)]
+    standing = aside.account(one.channel, amount_fen)
+    lines = [(standing, amount_fen), (chart.over_short(one.channel), -amount_fen)]
     ledger.post(f"break:{one.reference}:written_off", "write_off", now, lines, request.reason)
     cases.end(one, "written_off", request.reason, actor, now, amount_fen=amount_fen)
     return {"case_id": one.id}
@@ -175,19 +173,6 @@ def _aside(case_id: int) -> MoneyCase:
     if one.state != "suspense":
         raise Problem("case_not_so", "这项差异没有挂账。")
     return one
-
-
-def _post(
-    one: MoneyCase, key: str, channel: str, amount_fen: int, text: str, now: datetime
-) -> None:
-    """Clearing follows the channel; what it has more is owed to somebody, less is to be had."""
-    aside = _aside_account(channel, one.amount_fen or amount_fen)
-    lines = [(chart.clearing(channel), amount_fen), (aside, -amount_fen)]
-    ledger.post(key, "aside", now, lines, memo=text)
-
-
-def _aside_account(channel: str, amount_fen: int) -> chart.AccountRef:
-    return chart.overage(channel) if amount_fen > 0 else chart.shortage(channel)
 
 
 requests.KINDS["write_off"] = requests.Kind("长短款核销", requests.MONEY, write_off)

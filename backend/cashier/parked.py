@@ -23,7 +23,7 @@ from backend.billing import service as billing
 from backend.billing.models import Bill, BillingRequest
 from backend.cashier import books, cases, refund_desk, rules
 from backend.cashier.channels import channel_for
-from backend.cashier.models import MoneyCase, PaymentOrder, Refund
+from backend.cashier.models import Break, MoneyCase, PaymentOrder, Refund
 from backend.ledger import chart
 from backend.ledger import service as ledger
 from backend.ledger.chart import AccountRef
@@ -168,9 +168,9 @@ def adopt(case_id: int, actor: Principal, now: datetime) -> MoneyCase:
     it is ours by now), channel_unavailable.
     """
     unknown = cases.still_open(case_id)
-    if unknown.type != "unknown_order" and unknown.type != "missing_here":
+    if unknown.type not in ("unknown_order", "missing_here") or unknown.state == "suspense":
         raise Problem("case_not_so")
-    number = unknown.out_trade_no or rules.order_in(unknown.reference)
+    number = unknown.out_trade_no or db.session.get_one(Break, int(unknown.reference)).reference
     trade = _asked(unknown.channel, number)
     unknown = cases.still_open(case_id)
     order = _written(unknown.channel, trade, now)

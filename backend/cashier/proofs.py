@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from backend.base.db import db
-from backend.cashier import cases, rules
+from backend.cashier import aside, cases, rules
 from backend.cashier.matching import Difference, Sums
 from backend.cashier.models import Break, MoneyCase, Reconciliation
 from backend.people.models import Staff
@@ -34,6 +34,7 @@ def keep(
     row = _write(channel, day, sums, now)
     _write_breaks(row.id, found, now)
     cases.follow_breaks(row.id, now)
+    aside.release(row.id, [(one.kind, one.reference) for one in found], now)
     agreed = sums.equal and not open_breaks([row.id])
     row.state = "agreed" if agreed else "breaks"
     return row

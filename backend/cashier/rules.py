@@ -151,11 +151,6 @@ def payment_key(channel: str, transaction_id: str) -> str:
     return f"{channel}:{transaction_id}"
 
 
-def order_in(reference: str) -> str:
-    """The number behind a channel's name in a payment's key."""
-    return reference.partition(":")[2]
-
-
 def refund_key(channel: str, out_refund_no: str) -> str:
     """The ledger's business key of a refund."""
     return f"{channel}:refund:{out_refund_no}"

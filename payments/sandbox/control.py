@@ -150,6 +150,11 @@ def _listing_routes(control: Blueprint, box: Sandbox, notifier: Notifier) -> Non
         rows = box.state.all("SELECT * FROM orders ORDER BY created_at DESC LIMIT 500")
         return _json({"orders": [_plain(row) for row in rows]})
 
+    @control.get("/refunds")
+    def refunds() -> Response:
+        rows = box.state.all("SELECT * FROM refunds ORDER BY rowid DESC LIMIT 500")
+        return _json({"refunds": [_plain(row) for row in rows]})
+
     @control.get("/notices")
     def notices() -> Response:
         rows = box.state.all("SELECT * FROM notices ORDER BY rowid DESC LIMIT 500")

@@ -4,12 +4,23 @@ from datetime import date, timedelta
 
 import pytest
 import requests as requests_of_http
+from click.testing import CliRunner
 
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.billing import requests, wallet
 from backend.billing.models import BillingRequest
-from backend.cashier import asking, breaks, cases, parked, receiving, reconcile, service
+from backend.cashier import (
+    aside,
+    asking,
+    breaks,
+    cases,
+    desk_cli,
+    parked,
+    receiving,
+    reconcile,
+    service,
+)
 from backend.cashier.cases import Filter
 from backend.cashier.confirm import confirm
 from backend.cashier.models import Break, MoneyCase, PaymentOrder, Reconciliation
@@ -222,6 +233,24 @@ def test_what_the_channel_has_never_heard_of_is_not_taken_in(app, people, clock)
     assert db.session.query(PaymentOrder).count() == 0
 
 
+def test_the_terminal_lists_what_waits_and_gives_back(wrong, people, clock, terminal):
+    one = wrong()
+    run = CliRunner().invoke
+    listed = run(desk_cli.desk, ["cases", "--kind", "order", "--nobody"])
+    assert listed.exit_code == 0, listed.output
+    assert f"{one.id} order wrong_amount wechat 2026-11-20" in listed.output
+    assert "1 open" in listed.output
+    shown = run(desk_cli.desk, ["case", str(one.id)])
+    assert "can be done: take, assign, comment, move, refund" in shown.output
+    refused = run(
+        desk_cli.desk,
+        ["refund", one.out_trade_no, "1.00", "--reason", "退款", "--staff", "min"],
+    )
+    assert refused.exit_code == 1 and "validation" in refused.output
+    unknown = run(desk_cli.desk, ["retry-refund", "R-NO-SUCH", "--staff", "min"])
+    assert unknown.exit_code == 1 and "not_found" in unknown.output
+
+
 def test_a_page_of_cases_is_filtered_and_goes_on_where_it_ended(wrong, people, clock):
     made = [wrong(100 + n) for n in range(3)]
     cases.take(made[0].id, people[0], clock.now())
@@ -298,6 +327,49 @@ def test_a_day_over_open_differences_is_closed_once_each_has_been_signed(strange
     breaks.sign(stranger.id, "测试商户的款，与本公司无关", people[0], clock.now())
     db.session.commit()
     assert reconcile.close_day(DAY, None, None, clock.now()).day == DAY
+
+
+def test_what_stands_aside_comes_back_by_itself_once_the_difference_is_gone(
+    stranger, people, clock
+):
+    breaks.put_aside(stranger.id, "渠道多款，待查", people[0], clock.now())
+    db.session.commit()
+    day = breaks.about(stranger)[1]
+    aside.release(day.id, [(stranger.type, breaks.about(stranger)[0].reference)], clock.now())
+    assert ledger.balance_fen("overage:wechat") < 0  # it is one still
+    aside.release(day.id, [], clock.now())
+    db.session.commit()
+    assert ledger.balance_fen("overage:wechat") == 0
+    assert cases.case_of(stranger.id).state == "done"
+    aside.release(day.id, [], clock.now())  # once
+    assert verbs(stranger) == ["opened", "put_aside", "taken_back", "ended"]
+    assert ledger.check() == []
+
+
+def test_an_order_only_the_statement_knows_is_taken_in_from_its_difference(
+    alice, people, clock, phone
+):
+    bill = builders.make_bill(alice.household, 12345)
+    order, pay = service.create_order(alice.id, [bill.id], service.Door(), clock.now())
+    phone.behave("payment_notice", "never", match=order.out_trade_no)
+    phone.pay(pay)
+    number = order.out_trade_no
+    db.session.execute(db.text("DELETE FROM order_item"))
+    db.session.execute(db.text("DELETE FROM payment_order"))
+    db.session.commit()
+    db.session.expunge_all()
+    clock.advance(hours=23)
+    reconcile.fetch_statement("wechat", DAY, clock.now())
+    reconcile.reconcile("wechat", DAY, clock.now())
+    db.session.commit()
+    one = db.session.query(MoneyCase).filter_by(kind="break").one()
+    assert one.type == "missing_here"
+    parked.adopt(one.id, people[0], clock.now())
+    breaks.apply(one.id, people[0], clock.now())
+    assert cases.case_of(one.id).state == "done"
+    assert asking.order_by_number(number).state == "parked"
+    assert reconcile.close_day(DAY, None, None, clock.now()).reason is None
+    assert ledger.check() == []
 
 
 def test_asking_the_channel_about_a_difference_is_written_down(stranger, people, clock):

@@ -445,24 +445,8 @@ def test_the_summary_shows_a_day_before_and_after(pay, day_after, clock, phone):
 
 
 @pytest.fixture
-def nuan(app, database, monkeypatch, clock):
-    """Run `nuan finance ...` with this test's settings and clock."""
-    settings = app.extensions["nuan_settings"]
-    names = (
-        "wxpay_api_url",
-        "wxpay_mchid",
-        "wxpay_serial",
-        "wxpay_private_key_file",
-        "wxpay_apiv3_key",
-        "wxpay_verifiers",
-        "wechat_appid",
-        "public_url",
-    )
-    for name in names:
-        monkeypatch.setenv(f"NUAN_{name.upper()}", settings.values[name])
-    monkeypatch.setenv("DATABASE_URL", database)
-    monkeypatch.setenv("NUAN_ENV", "test")
-    monkeypatch.setattr("backend.application.SystemClock", lambda: clock)
+def nuan(terminal):
+    """Run `nuan finance ...`."""
     return lambda *words: CliRunner().invoke(cli.finance, words)
 
 

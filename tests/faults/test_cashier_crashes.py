@@ -13,9 +13,10 @@ import requests
 from backend.base import tasks
 from backend.base.clock import SystemClock
 from backend.base.db import db
-from backend.cashier import asking, service
+from backend.cashier import asking, refund_desk, service
 from backend.cashier.models import PaymentOrder, RawNotice
 from backend.ledger import service as ledger
+from backend.people.service import Principal
 from tests import builders
 from tests.faults.processes import SERVER, WORKER, Wire, environment, process, until, wire_to
 from tests.outside import app, hook, phone, sandbox, sandbox_keys
@@ -97,6 +98,44 @@ def test_a_worker_killed_while_it_posts_is_followed_by_one_that_posts_once(
     with process(WORKER, env, log):
         until(lambda: state_of(order) == "paid", "the payment is posted")
     posted_once()
+
+
+def test_a_refund_decided_and_not_yet_asked_for_survives_and_is_given_back_once(
+    app, alice, clock, phone, wire, database, tmp_path
+):
+    phone.behave("payment_notice", "never")
+    order, pay = ordered(alice, clock)
+    phone.pay(pay)
+    asking.refresh(order.out_trade_no, clock.now())
+    staff = Principal("staff", builders.make_staff("min", roles=["finance"]).id)
+    wanted = refund_desk.Wanted(order.out_trade_no, 12345, alice.bill.id)
+    made = refund_desk.ask(wanted, "用户申请退款", "tap-1", staff, clock.now())
+    db.session.commit()  # and here whoever decided it may die: nobody has called the channel
+    wire.hold("/v3/refund/domestic/refunds")
+    env = environment(app, database, NUAN_WXPAY_API_URL=wire.url)
+    with process(WORKER, env, tmp_path / "first.log") as worker:
+        assert wire.held.wait(30), (tmp_path / "first.log").read_text()
+        worker.kill()  # the channel has given back, and we have not heard it
+        worker.wait()
+    wire.release()
+    assert refund_desk.refund_of(made.out_refund_no).state == "created"
+    time.sleep(1.1)
+    assert tasks.recover_stalled(older_than_s=1) == 1
+    with process(WORKER, env, tmp_path / "second.log"):
+        until(lambda: refund_state(made) == "done", "the refund is done")
+    assert [one["out_refund_no"] for one in phone.get("refunds")["refunds"]] == [made.out_refund_no]
+    assert ledger.balance_fen("clearing:wechat") == ledger.balance_fen("suspense:wechat") == 0
+    assert ledger.check() == []
+
+
+def refund_state(refund):
+    """Its state; the next question about it is asked at once."""
+    db.session.rollback()
+    db.session.execute(
+        db.text("UPDATE procrastinate_jobs SET scheduled_at = NULL WHERE status = 'todo'")
+    )
+    db.session.commit()
+    return refund_desk.refund_of(refund.out_refund_no).state
 
 
 def test_a_server_killed_while_it_posts_a_notice_gets_it_again_and_posts_once(
