@@ -12,7 +12,7 @@ from sqlalchemy.orm import selectinload
 from backend.api import answers, shapes
 from backend.api.fields import ID
 from backend.api.idempotency import once
-from backend.api.schemas_billing import AccountOut, ColdReportIn, ColdReportOut
+from backend.api.schemas_billing import AccountOut, ColdReportIn, ColdReportOut, ColdTermsOut
 from backend.api.schemas_bills import (
     BillsIn,
     BillsOut,
@@ -89,9 +89,22 @@ def account(household_id: int) -> dict[str, Any]:
 def cold_report(household_id: int, body: dict[str, Any]) -> Any:
     """Say that a room is cold; one report at a time."""
     archive.household_for(principal().id, household_id)
-    made = cold.report(household_id, body["room"], body["note"], principal(), answers.now())
+    said = (body["room"], body["note"])
+    made = cold.report(household_id, *said, principal(), answers.now(), body["visit_at"])
     db.session.commit()
     return made
+
+
+@bp.get(f"/households/<{ID}:household_id>/cold-reports")
+@bp.output(ColdTermsOut)
+@bp.doc(responses=[404])
+@allow("resident")
+def cold_terms(household_id: int) -> dict[str, Any]:
+    """The rule about cold rooms, when somebody may come to measure, and what was reported."""
+    household = archive.household_for(principal().id, household_id)
+    found = cold.terms(household, answers.now())
+    reports = overview.cold_reports(household)
+    return {"sentences": found.sentences, "visits": found.visits, "reports": reports}
 
 
 @bp.get(f"/bills/<{ID}:bill_id>")

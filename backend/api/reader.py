@@ -9,11 +9,13 @@ from apiflask import APIBlueprint
 
 from backend.api import answers, shapes
 from backend.api.schemas import ReaderToday, TypedReadingIn, TypedReadingOut
+from backend.api.schemas_billing import ColdVisitsOut
 from backend.archive.models import Meter
 from backend.archive.service import place
 from backend.base.clock import business_day, day_start
 from backend.base.db import db
 from backend.base.errors import Problem
+from backend.billing import cold
 from backend.billing.explain import FLAGS as BILL_FLAGS
 from backend.metering import service as metering
 from backend.people.access import allow, principal
@@ -124,6 +126,14 @@ def type_in(typed: dict[str, Any]) -> dict[str, Any]:
         "flags": [{"code": code, "text": FLAGS.get(code, code)} for code in flags],
         "usage_since_last": used,
     }
+
+
+@bp.get("/cold-reports")
+@bp.output(ColdVisitsOut)
+@allow("reader")
+def cold_visits() -> dict[str, Any]:
+    """Cold rooms to be measured on site (the measurement itself: staff/cold-reports)."""
+    return {"visits": cold.to_measure()}
 
 
 def _on_the_round(meter_id: int, read_at: datetime) -> None:

@@ -171,6 +171,34 @@ class ColdReportIn(Schema):
 
     room = Text(1, 20, required=True)
     note = Text(0, 200, load_default="")
+    visit_at = Moment(load_default=None, allow_none=True)
+
+
+class ColdTermsOut(Schema):
+    """The rule about cold rooms in words, the hours a visit can be booked at, the reports."""
+
+    sentences = fields.List(fields.String())
+    visits = fields.List(fields.AwareDateTime())
+    reports = fields.List(fields.Nested(lambda: ColdReportListed()))
+
+
+class ColdVisitOut(Schema):
+    """A report that waits to be measured on site."""
+
+    id = whole()
+    place = text()
+    account_no = text()
+    room = text()
+    note = text()
+    reported_at = fields.AwareDateTime()
+    visit_at = fields.AwareDateTime(allow_none=True)
+    measure_by = fields.AwareDateTime()
+
+
+class ColdVisitsOut(Schema):
+    """What a reader has to measure, the earliest visit first."""
+
+    visits = fields.List(fields.Nested(ColdVisitOut))
 
 
 class ColdReportOut(Schema):
@@ -182,6 +210,7 @@ class ColdReportOut(Schema):
     room = text()
     note = text()
     state = text("open, measured or decided")
+    visit_at = fields.AwareDateTime(allow_none=True)
     measured_at = fields.AwareDateTime(allow_none=True)
     measured_cdeg = fields.Integer(allow_none=True)
     finding = fields.Dict()

@@ -10,25 +10,35 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from backend.archive.models import Household, Meter
+from backend.archive.models import Building, Household, Meter
+from backend.archive.service import place
 from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.base.money import yuan_str
-from backend.billing import cold_room, pricing, requests, tariffs, topics, wallet
+from backend.billing import cold_room, pricing, regions, requests, tariffs, topics, wallet
 from backend.billing.models import Adjustment, BillingRequest, ColdReport
 from backend.metering import series
 from backend.metering.rules import MISSING
 from backend.people.service import Principal, audit
 
 MAX_DAYS = 200
+MAX_TO_MEASURE = 200
 SOURCES = ("series", "measurement")
 
 
 def report(
-    household_id: int, room: str, note: str, actor: Principal | None, now: datetime
+    household_id: int,
+    room: str,
+    note: str,
+    actor: Principal | None,
+    now: datetime,
+    visit_at: datetime | None = None,
 ) -> ColdReport:
-    """Take a report; Problem cold_report_open where one is being seen to."""
+    """Take a report, and the visit it books; Problem cold_report_open where one is being seen to,
+    validation for a time nobody may measure at."""
+    if visit_at is not None:
+        _check_visit(household_id, visit_at, now)
     resident = actor.id if actor is not None and actor.kind == "resident" else None
     values = {
         "household_id": household_id,
@@ -36,6 +46,7 @@ def report(
         "reported_at": now,
         "room": room,
         "note": note,
+        "visit_at": visit_at,
     }
     made = pg.insert(ColdReport).values(values).on_conflict_do_nothing().returning(ColdReport.id)
     report_id = db.session.scalar(made)
@@ -43,6 +54,58 @@ def report(
         raise Problem("cold_report_open")
     audit("cold.reported", "household", household_id, actor, now=now, report=report_id)
     return report_of(report_id)
+
+
+def _check_visit(household_id: int, visit_at: datetime, now: datetime) -> None:
+    rule = _rule(db.session.get_one(Household, household_id), business_day(now))
+    faults = cold_room.measurement_faults(now, visit_at, (True, True), rule)
+    if faults:
+        raise Problem("validation", "；".join(faults) + "。", field="visit_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a resident is told before he reports: the rule, and when somebody may come."""
+
+    sentences: list[str]
+    visits: list[datetime]
+
+
+def terms(household: Household, now: datetime) -> Terms:
+    """The rule in force at a household, in words, and the hours that can be booked."""
+    rule = _rule(household, business_day(now))
+    return Terms(cold_room.rule_zh(rule), cold_room.visits(now, rule))
+
+
+def to_measure() -> list[dict[str, Any]]:
+    """Reports nobody has measured yet, the earliest visit first, with place and last hour."""
+    rows = db.session.execute(
+        sa.select(ColdReport, Household, Building)
+        .join(Household, Household.id == ColdReport.household_id)
+        .join(Building, Building.id == Household.building_id)
+        .where(ColdReport.state == "open")
+        .order_by(sa.func.coalesce(ColdReport.visit_at, ColdReport.reported_at), ColdReport.id)
+        .limit(MAX_TO_MEASURE)
+    ).all()
+    rules = topics.rules_of("cold_room", "heat")
+    above = {region: regions.chain_from(region) for region in {b.region_id for _, _, b in rows}}
+    found = []
+    for row, household, building in rows:
+        day = business_day(row.reported_at)
+        rule = topics.resolve(above[building.region_id], rules, "cold_room", day)
+        found.append(
+            {
+                "id": row.id,
+                "place": place(building.name, household.unit_no),
+                "account_no": household.account_no,
+                "room": row.room,
+                "note": row.note,
+                "reported_at": row.reported_at,
+                "visit_at": row.visit_at,
+                "measure_by": row.reported_at + timedelta(hours=rule["measure_within_hours"]),
+            }
+        )
+    return found
 
 
 def measure(
@@ -59,6 +122,9 @@ def measure(
     Problem measurement_invalid says which rule it breaks; nothing is kept then.
     """
     found = report_of(report_id, lock=True)
+    signatures = (resident_signature, staff_signature)
+    if _kept(found) == (measured_at, measured_cdeg, *signatures):
+        return found  # a phone sends again what it has had no answer to
     if found.state == "decided":
         raise Problem("request_decided")
     household = db.session.get_one(Household, found.household_id)
@@ -75,6 +141,11 @@ def measure(
     db.session.flush()
     audit("cold.measured", "cold_report", report_id, actor, now=now, cdeg=measured_cdeg)
     return found
+
+
+def _kept(found: ColdReport) -> tuple[Any, ...]:
+    signed = (found.resident_signature, found.staff_signature)
+    return (found.measured_at, found.measured_cdeg, *signed)
 
 
 def decide(

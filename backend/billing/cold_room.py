@@ -27,6 +27,8 @@ Rule = Mapping[str, Any]
 SLOT_MIN = 10
 FALL_SLOTS = 3  # an open window shows within 30 minutes
 WARM_AGAIN_CDEG = 100  # closed again once within 1 K of before
+DAYTIME = (8, 21)  # hours in which a visit is offered
+MAX_VISITS = 24
 NOON = (10, 14)  # no measuring while the sun helps: from 10:00 up to 14:00
 
 
@@ -120,6 +122,41 @@ def measurement_faults(
     if not all(signed):
         found.append("须有住户和测温人员双方签字")
     return found
+
+
+def visits(now: datetime, rule: Rule) -> list[datetime]:
+    """When somebody may come to measure: whole hours of the day from now on, none at midday, none
+    that could not stand (`measurement_faults`)."""
+    first = now.astimezone(SHANGHAI).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    last = now + timedelta(hours=rule["measure_within_hours"] - 1)
+    hours = (first + timedelta(hours=n) for n in range(rule["measure_within_hours"]))
+    return [
+        at
+        for at in hours
+        if at <= last and DAYTIME[0] <= at.hour < DAYTIME[1] and not NOON[0] - 1 < at.hour < NOON[1]
+    ][:MAX_VISITS]
+
+
+def rule_zh(rule: Rule) -> list[str]:
+    """The rule as a resident reads it."""
+    if not rule["enabled"]:
+        return ["本区域没有设定室温不达标退费；报修后仍会上门测温、检修。"]
+    bands, last = [], None
+    for band in rule["bands"]:
+        span = f"{_c(last)} 到 {_c(band['below_cdeg'])}" if last is not None else ""
+        span = span or f"低于 {_c(band['below_cdeg'])}"
+        bands.append(f"{span}，退当日标准热费的 {plain(exact(Decimal(band['ratio'])) * 100)}%")
+        last = band["below_cdeg"]
+    return [
+        f"承诺室温 {_c(rule['promised_cdeg'])}。",
+        "；".join(bands) + "。",
+        f"报修后 {rule['measure_within_hours']} 小时内上门测温，10:00 至 14:00 不测，双方签字有效；"
+        "也可按室温记录判定。开窗期间不计。",
+    ]
+
+
+def _c(cdeg: int) -> str:
+    return f"{plain(exact(Decimal(cdeg).scaleb(-2)))} ℃"
 
 
 @dataclass(frozen=True, slots=True)

@@ -274,6 +274,7 @@ class ColdReport(Base):
     room: Mapped[str]
     note: Mapped[str] = mapped_column(server_default="")
     state: Mapped[str] = mapped_column(server_default="open")
+    visit_at: Mapped[datetime | None]  # when the resident expects the measuring to begin
     measured_at: Mapped[datetime | None]
     measured_cdeg: Mapped[int | None]
     measured_by: Mapped[int | None] = ref("staff", nullable=True)

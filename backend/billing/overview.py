@@ -11,7 +11,7 @@ from backend.archive.models import Household
 from backend.base.clock import business_day
 from backend.base.db import db
 from backend.billing import ahead, cold, handover, lateness, wallet
-from backend.billing.models import Adjustment, Bill
+from backend.billing.models import Adjustment, Bill, ColdReport
 
 MAX_SHOWN = 50
 ACCOUNT_FIELDS = ("utility", "opened_on", "closed_on", "through", "waiting")
@@ -23,7 +23,6 @@ def account(household: Household, today: date) -> dict[str, Any]:
     credits = sa.select(Adjustment).where(
         Adjustment.household_id == household.id, sa.cast(Adjustment.at, sa.Date) >= moved_on
     )
-    reports = cold.reports(MAX_SHOWN, household_id=household.id)
     return {
         "balance_fen": wallet.held_fen(household.id),
         "prepaid": prepaid(household, today),
@@ -38,8 +37,15 @@ def account(household: Household, today: date) -> dict[str, Any]:
             for row in db.session.scalars(credits.order_by(Adjustment.id.desc()).limit(MAX_SHOWN))
         ],
         "late_fees": _late_fees(household, today),
-        "cold_reports": [r for r in reports if business_day(r.reported_at) >= moved_on],
+        "cold_reports": cold_reports(household),
     }
+
+
+def cold_reports(household: Household) -> list[ColdReport]:
+    """The present owner's reports of cold rooms, those not decided first."""
+    moved_on = handover.since(household.id) or date.min
+    reports = cold.reports(MAX_SHOWN, household_id=household.id)
+    return [r for r in reports if business_day(r.reported_at) >= moved_on]
 
 
 def prepaid(household: Household, today: date) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ describe('the queue of readings', () => {
     const waiting = queue()
     waiting.add(reading('a', { note: '换表', confirm: true }))
     waiting.add(reading('b'))
-    await waiting.flush(async (one) => (sent.push(one), answered))
+    await waiting.flushTo(async (one) => (sent.push(one), answered))
     expect(sent.map((one) => one.client_id)).toEqual(['a', 'b'])
     expect(sent[0]).toMatchObject({ note: '换表', confirm: true })
     expect(Object.keys(sent[1]).sort()).toEqual(['client_id', 'meter_id', 'read_at', 'register'])
@@ -51,10 +51,10 @@ describe('the queue of readings', () => {
       if (signal-- <= 0) throw offline()
       return answered
     }
-    await waiting.flush(send)
+    await waiting.flushTo(send)
     expect(ids(waiting.all())).toEqual(['b', 'c'])
     signal = 9
-    await waiting.flush(send)
+    await waiting.flushTo(send)
     expect(waiting.all()).toEqual([])
   })
 
@@ -62,7 +62,7 @@ describe('the queue of readings', () => {
     const waiting = queue()
     waiting.add(reading('a'))
     waiting.add(reading('b'))
-    await waiting.flush(async (one) => {
+    await waiting.flushTo(async (one) => {
       if (one.client_id === 'a') throw new ApiError(422, 'register_decreased', '读数比上次小')
       return answered
     })
@@ -77,7 +77,7 @@ describe('the queue of readings', () => {
     waiting.add(reading('a', { conflict: refused }))
     waiting.add(reading('a', { note: '换表', confirm: true }))
     const sent: ReadingInput[] = []
-    await waiting.flush(async (one) => (sent.push(one), answered))
+    await waiting.flushTo(async (one) => (sent.push(one), answered))
     expect(sent).toHaveLength(1)
     expect(sent[0]).toMatchObject({ client_id: 'a', confirm: true })
   })
@@ -90,7 +90,7 @@ describe('the queue of readings', () => {
   ])('waits, without a conflict, after %i %s', async (status, code) => {
     const waiting = queue()
     waiting.add(reading('a'))
-    await waiting.flush(async () => {
+    await waiting.flushTo(async () => {
       throw new ApiError(status, code, '')
     })
     expect(ids(waiting.waiting())).toEqual(['a'])
@@ -105,14 +105,14 @@ describe('the queue of readings', () => {
       await new Promise((resolve) => setTimeout(resolve, 5))
       return answered
     }
-    await Promise.all([waiting.flush(send), waiting.flush(send), waiting.flush(send)])
+    await Promise.all([waiting.flushTo(send), waiting.flushTo(send), waiting.flushTo(send)])
     expect(sends).toBe(1)
   })
 
   it('sends what is added while it is sending', async () => {
     const waiting = queue()
     waiting.add(reading('a'))
-    await waiting.flush(async (one) => {
+    await waiting.flushTo(async (one) => {
       if (one.client_id === 'a') waiting.add(reading('b'))
       return answered
     })

@@ -125,6 +125,8 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", f"/api/v1/households/{I}household_id>/account"): MINE,
     # The household's report is being seen to already.
     ("POST", f"/api/v1/households/{I}household_id>/cold-reports"): (401, 409, 404, *(403,) * 4),
+    ("GET", f"/api/v1/households/{I}household_id>/cold-reports"): MINE,
+    ("GET", "/api/v1/reader/cold-reports"): READERS,
     ("GET", "/api/v1/staff/cold-reports"): (401, 403, 403, 403, 200, 200, 200),
     ("POST", f"/api/v1/staff/cold-reports/{I}report_id>/measurement"): (
         *(401, 403, 403),

@@ -3,6 +3,9 @@ import type {
   Account,
   BillPage,
   BillWithLines,
+  ColdReport,
+  ColdTerms,
+  ColdVisit,
   Config,
   Consumption,
   Door,
@@ -10,6 +13,7 @@ import type {
   Home,
   Household,
   Me,
+  MeasurementInput,
   Order,
   OrderCreated,
   ReaderDay,
@@ -59,6 +63,11 @@ export const fetchConsumption = (
 export const fetchAccount = (household: number) =>
   get<Account>(`/households/${household}/account`)
 
+export const fetchColdTerms = (household: number) =>
+  get<ColdTerms>(`/households/${household}/cold-reports`)
+export const reportCold = (household: number, room: string, note: string, visit_at: string | null) =>
+  post<ColdReport>(`/households/${household}/cold-reports`, { room, note, visit_at })
+
 export const fetchBills = (household: number, before: number | null = null, limit = 20) =>
   get<BillPage>(`/households/${household}/bills`, { before, limit })
 export const fetchBill = (id: number) => get<BillWithLines>(`/bills/${id}`)
@@ -78,3 +87,7 @@ export const fetchOrder = (outTradeNo: string) => get<Order>(`/orders/${outTrade
 export const fetchReaderDay = () => get<ReaderDay>('/reader/today')
 export const sendReading = (reading: ReadingInput) =>
   post<ReadingAccepted>('/reader/readings', reading)
+
+export const fetchColdVisits = () => get<{ visits: ColdVisit[] }>('/reader/cold-reports')
+export const sendMeasurement = (report: number, measured: MeasurementInput) =>
+  post<ColdReport>(`/staff/cold-reports/${report}/measurement`, { ...measured })

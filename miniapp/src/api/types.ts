@@ -145,6 +145,42 @@ export interface Bill {
 }
 
 /** What a household's money stands at besides its bills. */
+export interface ColdReport {
+  id: number
+  room: string
+  note: string
+  reported_at: string
+  visit_at: string | null
+  state: 'open' | 'measured' | 'decided'
+  measured_at: string | null
+  measured_cdeg: number | null
+  finding: { sentences?: string[]; refund_fen?: number }
+}
+
+export interface ColdTerms {
+  sentences: string[]
+  visits: string[]
+  reports: ColdReport[]
+}
+
+export interface ColdVisit {
+  id: number
+  place: string
+  account_no: string
+  room: string
+  note: string
+  reported_at: string
+  visit_at: string | null
+  measure_by: string
+}
+
+export interface MeasurementInput {
+  measured_at: string
+  measured_cdeg: number
+  resident_signature: string
+  staff_signature: string
+}
+
 export interface Account {
   balance_fen: number
   prepaid: {

@@ -67,7 +67,7 @@ export const useReadings = defineStore('readings', {
       this.sync()
     },
     async flush() {
-      await this.queue().flush(sendReading, (reading, answer) => {
+      await this.queue().flushTo(sendReading, (reading, answer) => {
         this.answers[reading.client_id] = answer
         this.markRead(reading)
       })

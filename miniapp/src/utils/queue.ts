@@ -1,5 +1,5 @@
 import { ApiError } from '@/api/http'
-import type { ReadingAccepted, ReadingInput, Unit } from '@/api/types'
+import type { MeasurementInput, ReadingAccepted, ReadingInput, Unit } from '@/api/types'
 import type { KeyValue } from './storage'
 
 /**
@@ -14,6 +14,14 @@ export interface QueuedReading extends ReadingInput {
   conflict: { code: string; detail: string } | null
 }
 
+/** A cold room measured on site, kept in the same way. */
+export interface QueuedMeasurement extends MeasurementInput {
+  client_id: string
+  report_id: number
+  place: string
+  conflict: { code: string; detail: string } | null
+}
+
 export type Enqueued = { ok: true } | { ok: false; reason: string }
 
 /** About a week's round; a bound, so that storage can never fill up unnoticed. */
@@ -23,7 +31,13 @@ export const QUEUE_LIMIT = 500
 const CONFIRMABLE = ['register_decreased', 'register_jump']
 export const isConfirmable = (code: string) => CONFIRMABLE.includes(code)
 
-export class ReadingQueue {
+/** What a queue holds: known by its client_id, refused (conflict) or waiting. */
+export interface Queued {
+  client_id: string
+  conflict: { code: string; detail: string } | null
+}
+
+export class Outbox<Item extends Queued, Answer> {
   private sending: Promise<void> | null = null
 
   constructor(
@@ -31,20 +45,20 @@ export class ReadingQueue {
     private readonly key: string
   ) {}
 
-  all(): QueuedReading[] {
-    return this.storage.read<QueuedReading[]>(this.key) ?? []
+  all(): Item[] {
+    return this.storage.read<Item[]>(this.key) ?? []
   }
 
-  waiting(): QueuedReading[] {
+  waiting(): Item[] {
     return this.all().filter((reading) => !reading.conflict)
   }
 
-  conflicts(): QueuedReading[] {
+  conflicts(): Item[] {
     return this.all().filter((reading) => reading.conflict)
   }
 
   /** A reading already here (same client_id) is replaced where it stands. */
-  add(reading: QueuedReading): Enqueued {
+  add(reading: Item): Enqueued {
     const queue = this.all()
     const at = queue.findIndex((other) => other.client_id === reading.client_id)
     if (at < 0 && queue.length >= QUEUE_LIMIT) {
@@ -65,8 +79,8 @@ export class ReadingQueue {
 
   /** Sends what waits, oldest first, until done or until there is no signal. One run at a time. */
   flush(
-    send: (reading: ReadingInput) => Promise<ReadingAccepted>,
-    accepted: (reading: QueuedReading, answer: ReadingAccepted) => void = () => {}
+    send: (item: Item) => Promise<Answer>,
+    accepted: (reading: Item, answer: Answer) => void = () => {}
   ): Promise<void> {
     this.sending ??= this.run(send, accepted).finally(() => {
       this.sending = null
@@ -75,12 +89,12 @@ export class ReadingQueue {
   }
 
   private async run(
-    send: (reading: ReadingInput) => Promise<ReadingAccepted>,
-    accepted: (reading: QueuedReading, answer: ReadingAccepted) => void
+    send: (item: Item) => Promise<Answer>,
+    accepted: (reading: Item, answer: Answer) => void
   ): Promise<void> {
     for (let next = this.waiting()[0]; next; next = this.waiting()[0]) {
       try {
-        const answer = await send(wireForm(next))
+        const answer = await send(next)
         this.drop(next.client_id)
         accepted(next, answer)
       } catch (error) {
@@ -90,13 +104,23 @@ export class ReadingQueue {
   }
 
   /** Whether to go on with the next reading. */
-  private settle(reading: QueuedReading, error: unknown): boolean {
+  private settle(reading: Item, error: unknown): boolean {
     if (!(error instanceof ApiError)) throw error
     if (error.retriable || error.status === 401 || error.code === 'request_in_progress') {
       return false
     }
     this.add({ ...reading, conflict: { code: error.code, detail: error.detail } })
     return true
+  }
+}
+
+/** Readings, in the form the server takes them. */
+export class ReadingQueue extends Outbox<QueuedReading, ReadingAccepted> {
+  flushTo(
+    send: (reading: ReadingInput) => Promise<ReadingAccepted>,
+    accepted?: (reading: QueuedReading, answer: ReadingAccepted) => void
+  ): Promise<void> {
+    return this.flush((reading) => send(wireForm(reading)), accepted)
   }
 }
 
