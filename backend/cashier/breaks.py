@@ -77,6 +77,8 @@ def _asked(channel: str, found: Break) -> str:
             told = channel_for(channel).query_refund(order.out_trade_no, number)
             return f"渠道答复：退款 {_STATES.get(str(told.status), str(told.status))}"
         trade = channel_for(channel).query(number)
+    except ValueError:
+        return "这不是本系统的订单号，渠道无法查询"
     except ChannelError as error:
         if error.code in ("order_not_found", "refund_not_found"):
             return "渠道答复：没有这个单号"

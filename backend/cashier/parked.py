@@ -170,7 +170,9 @@ def adopt(case_id: int, actor: Principal, now: datetime) -> MoneyCase:
     unknown = cases.still_open(case_id)
     if unknown.type not in ("unknown_order", "missing_here") or unknown.state == "suspense":
         raise Problem("case_not_so")
-    number = unknown.out_trade_no or db.session.get_one(Break, int(unknown.reference)).reference
+    number = unknown.out_trade_no or ""
+    if unknown.kind == "break" and not number:
+        number = db.session.get_one(Break, int(unknown.reference)).reference
     trade = _asked(unknown.channel, number)
     unknown = cases.still_open(case_id)
     order = _written(unknown.channel, trade, now)
@@ -201,8 +203,12 @@ def adopt(case_id: int, actor: Principal, now: datetime) -> MoneyCase:
 
 def _asked(channel: str, number: str) -> TradeState:
     db.session.commit()  # no transaction is held while the channel is asked
+    if not number:
+        raise Problem("case_not_so", "这条通知没有订单号。")
     try:
         trade = channel_for(channel).query(number)
+    except ValueError as error:
+        raise Problem("case_not_so", "这不是本系统的订单号，渠道无法查询。") from error
     except ChannelError as error:
         if error.code == "order_not_found":
             raise Problem("case_not_so", "渠道没有这笔订单，可能是伪造的通知。") from error
