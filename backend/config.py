@@ -317,6 +317,12 @@ SETTINGS: tuple[Setting, ...] = (
         1000,
         "fen a drawer or a card terminal may be over or short before a second person signs",
     ),
+    S(
+        "NUAN_SIMILAR_HOMES",
+        int,
+        10,
+        "homes a group must have before a bill is compared with it (5 or more)",
+    ),
     S("NUAN_TOPUP_MIN_FEN", int, 100, "least a resident may top up at once, in fen"),
     S("NUAN_TOPUP_MAX_FEN", int, 500000, "most a resident may top up at once, in fen"),
     S(

@@ -99,13 +99,25 @@ class ReadingOut(Schema):
     frame = text("the bytes of the frame, hexadecimal", allow_none=True)
 
 
+class SimilarOut(Schema):
+    """The bill's usage beside that of homes like this; never of fewer than NUAN_SIMILAR_HOMES."""
+
+    unit = text("wh_per_m2, wh or l")
+    mine = whole()
+    median = whole()
+    low = whole("a quarter of the homes used less")
+    high = whole("a quarter used more")
+    homes = whole("how many homes, this one among them")
+    of_zh = text("which homes these are")
+
+
 class ComparisonOut(Schema):
-    """The bill beside the one before and beside homes like this."""
+    """The bill beside the one before, a year ago and homes like this."""
 
     previous_bill = fields.Nested(BillOut, allow_none=True)
-    similar_wh_per_m2 = maybe_whole()
-    mine_wh_per_m2 = maybe_whole()
-    last_year_wh = maybe_whole("heat billed over the same days a year ago")
+    previous_used = maybe_whole("what the bill before counted, in Wh or litres")
+    similar = fields.Nested(SimilarOut, allow_none=True)
+    last_year_used = maybe_whole("Wh or litres billed over the same days a year ago")
     last_year_corrected_wh = maybe_whole("the same, had the weather been this year's")
 
 

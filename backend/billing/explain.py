@@ -21,7 +21,7 @@ from backend.base.energy import gj_from_wh, kwh_from_wh
 from backend.base.errors import Problem
 from backend.base.exact import exact, plain
 from backend.base.money import yuan_str
-from backend.billing import yearly
+from backend.billing import peers, yearly
 from backend.billing.models import Bill, BillLine
 from backend.billing.usage import standing
 from backend.metering.models import Reading
@@ -66,11 +66,12 @@ def explain(bill_id: int) -> dict[str, Any]:
         raise Problem("not_found")
     household = db.session.get_one(Household, bill.household_id)
     heat = _heat(bill) if bill.run_id is not None else None
+    comparison = _comparison(bill, household)
     return {
         "bill": bill,
         "lines": bill.lines,
         "heat": heat,
-        "sentences": _sentences(bill, household, heat),
+        "sentences": _sentences(bill, heat, comparison),
         "tariff": {
             "id": bill.tariff.id,
             "name": bill.tariff.name,
@@ -78,7 +79,7 @@ def explain(bill_id: int) -> dict[str, Any]:
             "params": bill.tariff.params,
         },
         "readings": _readings(_reading_ids(bill, heat)),
-        "comparison": _comparison(bill, household),
+        "comparison": comparison,
     }
 
 
@@ -114,17 +115,18 @@ def _heat(bill: Bill) -> dict[str, Any]:
     }
 
 
-def _sentences(bill: Bill, household: Household, heat: dict[str, Any] | None) -> list[str]:
+def _sentences(bill: Bill, heat: dict[str, Any] | None, comparison: dict[str, Any]) -> list[str]:
     last_day = bill.period_to.fromordinal(bill.period_to.toordinal() - 1)
     period = f"{bill.period_from:%Y年%-m月%-d日}至{last_day:%Y年%-m月%-d日}"
     said = _heat_sentences(heat, period) if heat else _meter_sentences(bill, period)
     said += [f"说明：{FLAGS.get(note, note)}。" for note in bill.basis.get("notes", ())]
     said += [line.explanation for line in bill.lines]
     parts = " + ".join(f"{yuan_str(line.amount_fen)}" for line in bill.lines)
-    said += [yearly.sentence(yearly.last_year(bill))] if bill.utility == "heat" else []
-    said = [sentence for sentence in said if sentence]
-    said.append(f"合计：{parts} = {yuan_str(bill.amount_fen)} 元。")
-    return said
+    return [
+        *said,
+        *_compared(bill, comparison),
+        f"合计：{parts} = {yuan_str(bill.amount_fen)} 元。",
+    ]
 
 
 def _heat_sentences(heat: dict[str, Any], period: str) -> list[str]:
@@ -224,42 +226,49 @@ def _previous(bill: Bill) -> Bill | None:
 def _comparison(bill: Bill, household: Household) -> dict[str, Any]:
     """Beside the bill before, the same days a year ago (by the weather, too), homes like this."""
     before = _previous(bill)
-    return {"previous_bill": before, **yearly.last_year(bill), **_similar(bill, household)}
-
-
-def _similar(bill: Bill, household: Household) -> dict[str, Any]:
-    """Own heat per m2 against the other flats' together; silent with fewer than three others.
-
-    Heat only: water and current go by people and habits, not by floor.
-    """
-    silent: dict[str, Any] = {"mine_wh_per_m2": None, "similar_wh_per_m2": None}
-    used = bill.basis.get("used") if bill.utility == "heat" else None
-    if used is None:
-        return silent
-    others = db.session.execute(
-        sa.select(
-            sa.func.count(),
-            sa.func.sum(sa.cast(Bill.basis["used"].astext, sa.BigInteger)),
-            sa.func.sum(Household.area_dm2),
-        )
-        .join(Household, Household.id == Bill.household_id)
-        .where(
-            Household.building_id == household.building_id,
-            Household.id != household.id,
-            Bill.utility == bill.utility,
-            Bill.period_from == bill.period_from,
-            Bill.period_to == bill.period_to,
-            standing(),
-            Bill.basis["used"].astext.is_not(None),
-        )
-    ).one()
-    count, total, area_dm2 = others
-    if count < 3:
-        return silent
     return {
-        "mine_wh_per_m2": round(used * 100 / household.area_dm2),
-        "similar_wh_per_m2": round(int(total) * 100 / int(area_dm2)),
+        "previous_bill": before,
+        "previous_used": before.basis.get("used") if before else None,
+        **yearly.last_year(bill),
+        "similar": peers.beside(bill, household),
     }
+
+
+def _compared(bill: Bill, found: dict[str, Any]) -> list[str]:
+    """The comparisons in words, as far as there is anything to compare with."""
+    said = [_before(bill, found["previous_bill"]), yearly.sentence(bill.utility, found)]
+    if found["similar"] is not None:
+        said.append(_beside(bill.utility, found["similar"]))
+    return [sentence for sentence in said if sentence]
+
+
+def _before(bill: Bill, before: Bill | None) -> str:
+    """A day of this bill against a day of the one before: their lengths may differ."""
+    used = bill.basis.get("used")
+    if before is None or used is None or not before.basis.get("used"):
+        return ""
+    spans = [(b.period_to - b.period_from).days for b in (bill, before)]
+    now, then = used / spans[0], before.basis["used"] / spans[1]
+    change = round((now / then - 1) * 100)
+    more = "持平" if not change else f"{'多' if change > 0 else '少'} {abs(change)}%"
+    days = [yearly.amount_zh(bill.utility, spent) for spent in (now * 30, then * 30)]
+    return f"按 30 天折算，本期用量 {days[0]}，上一张账单 {days[1]}，{more}。"
+
+
+def _beside(utility: str, found: peers.Similar) -> str:
+    said = (f"{_small(utility, amount)}" for amount in (found.median, found.low, found.high))
+    median, low, high = said
+    each = "每平方米" if found.unit == "wh_per_m2" else "每户"
+    return (
+        f"{found.of_zh}共 {found.homes} 户（含您家），{each}用量的中位数为 {median}，"
+        f"半数在 {low} 到 {high} 之间；您家 {_small(utility, found.mine)}。"
+    )
+
+
+def _small(utility: str, amount: int) -> str:
+    """Wh or litres as kWh or m3 to two places."""
+    unit = "千瓦时" if utility in ("heat", "electricity") else "立方米"
+    return f"{_number(Decimal(amount).scaleb(-3).quantize(Decimal('0.01')))} {unit}"
 
 
 def line_view(line: BillLine) -> dict[str, Any]:

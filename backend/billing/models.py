@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from backend.base.db import Base, BigId, Created, Day, Fen, Instant, Json, Tags, ref
+from backend.base.db import Base, Big, BigId, Created, Day, Fen, Instant, Json, Tags, ref
 
 
 class Tariff(Base):
@@ -149,6 +149,24 @@ class BillPayment(Base):
     amount_fen: Mapped[Fen]
     paid_at: Mapped[Instant]
     day: Mapped[Day]
+
+
+class PeerUsage(Base):
+    """What homes of one region, class and size used over a period; never of fewer than the
+    setting NUAN_SIMILAR_HOMES.  Heat in Wh a m2, else Wh or litres a home (billing.peers)."""
+
+    __tablename__ = "peer_usage"
+
+    region_id: Mapped[int] = ref("region", primary=True)
+    utility: Mapped[str] = mapped_column(primary_key=True)
+    customer_class: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int] = mapped_column(primary_key=True)
+    period_from: Mapped[date] = mapped_column(primary_key=True)
+    period_to: Mapped[date] = mapped_column(primary_key=True)
+    homes: Mapped[int]
+    low: Mapped[Big]
+    median: Mapped[Big]
+    high: Mapped[Big]
 
 
 class Adjustment(Base):

@@ -14,7 +14,7 @@ from backend.archive.rules import UTILITIES
 from backend.base import tasks
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.billing import changes, lateness, prepayment, season, service, tariffs, topics
+from backend.billing import changes, lateness, peers, prepayment, season, service, tariffs, topics
 from backend.billing.models import Bill
 from backend.billing.usage import standing
 
@@ -75,7 +75,8 @@ def recount(building_id: int, day: str) -> None:
 
 
 def defer_nightly(today: date) -> int:
-    """Enqueue the night's late fees and prepaid charges, a task a building; how many."""
+    """Enqueue the night's late fees and prepaid charges, a task a building, and the comparison of
+    homes; how many tasks."""
     wanted: list[tuple[str, dict[str, Any]]] = [
         *(("billing.late_fees", {"building_id": b}) for b in lateness.overdue_buildings(today)),
         *(
@@ -83,6 +84,7 @@ def defer_nightly(today: date) -> int:
             for building_id, utility in prepayment.buildings()
         ),
     ]
+    wanted.append(("billing.peers", {}))
     for name, arguments in wanted:
         key = ":".join([name, *map(str, arguments.values())])
         tasks.defer(name, once=key, lock=key, **arguments)
@@ -93,6 +95,13 @@ def defer_nightly(today: date) -> int:
 def late_fees(building_id: int) -> None:
     """Task: post one building's late fees up to yesterday."""
     lateness.post_building(building_id, current_app.extensions["nuan_clock"].now())
+    db.session.commit()
+
+
+@tasks.task("billing.peers")
+def count_peers() -> None:
+    """Task: count what homes like one use, of the periods whose bills have changed."""
+    peers.count(current_app.extensions["nuan_clock"].now())
     db.session.commit()
 
 

@@ -1,4 +1,4 @@
-"""A heat bill beside the same days of the year before, as they were and by this year's weather."""
+"""A bill beside the same days of the year before; heat also by this year's weather."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ MIN_KNOWN = 0.5  # of a period's outdoor samples; fewer correct nothing
 
 
 def last_year(bill: Bill) -> dict[str, Any]:
-    """last_year_wh and last_year_corrected_wh; None where there were no bills, or no weather.
+    """last_year_used (Wh or litres) and, of heat, last_year_corrected_wh; None where there were no
+    bills, or no weather.
 
     Bills of a year ago count whole where they lie inside the same days, which must all be billed.
     """
-    silent: dict[str, Any] = {"last_year_wh": None, "last_year_corrected_wh": None}
-    if bill.utility != "heat" or bill.basis.get("used") is None:
+    silent: dict[str, Any] = {"last_year_used": None, "last_year_corrected_wh": None}
+    if bill.kind != "usage" or bill.basis.get("used") is None:
         return silent
     begin, end = (_year_before(day) for day in (bill.period_from, bill.period_to))
     rows = db.session.execute(
         sa.select(Bill.period_from, Bill.period_to, Bill.basis["used"].astext).where(
             Bill.household_id == bill.household_id,
-            Bill.utility == "heat",
+            Bill.utility == bill.utility,
             standing(),
             Bill.period_from >= begin,
             Bill.period_to <= end,
@@ -43,17 +44,25 @@ def last_year(bill: Bill) -> dict[str, Any]:
     if days < (end - begin).days:
         return silent
     used = sum(int(wh) for _, _, wh in rows)
-    return {"last_year_wh": used, "last_year_corrected_wh": _corrected(bill, used, begin, end)}
+    corrected = _corrected(bill, used, begin, end) if bill.utility == "heat" else None
+    return {"last_year_used": used, "last_year_corrected_wh": corrected}
 
 
-def sentence(found: dict[str, Any]) -> str:
+def sentence(utility: str, found: dict[str, Any]) -> str:
     """The comparison in words; '' where there is nothing to compare with."""
-    if found["last_year_wh"] is None:
+    if found["last_year_used"] is None:
         return ""
-    text = f"去年同期用热 {kwh_from_wh(found['last_year_wh']):,.0f} 千瓦时"
+    text = f"去年同期用量 {amount_zh(utility, found['last_year_used'])}"
     if found["last_year_corrected_wh"] is not None:
         text += f"；按今年的天气折算为 {kwh_from_wh(found['last_year_corrected_wh']):,.0f} 千瓦时"
     return f"{text}。"
+
+
+def amount_zh(utility: str, amount: float) -> str:
+    """Wh or litres in words: kWh whole, m3 to a tenth."""
+    if utility in ("heat", "electricity"):
+        return f"{kwh_from_wh(round(amount)):,.0f} 千瓦时"
+    return f"{amount / 1000:,.1f} 立方米"
 
 
 def _year_before(day: date) -> date:

@@ -8,6 +8,7 @@ import pytest
 from backend.api.idempotency import _digest
 from backend.api.schemas_bills import BillsOut, BillWithLines, ExplanationOut, OrderCreated
 from backend.base.db import db
+from backend.billing import peers
 from backend.billing.models import Bill
 from backend.cashier.models import IdempotencyKey, PaymentOrder, RawNotice
 from tests import builders
@@ -73,18 +74,22 @@ def test_a_bill_explains_itself_in_sentences(client, alice):
     assert found["tariff"]["params"]["k2"] == "44.41"
 
 
-@pytest.mark.parametrize(("utility", "per_m2"), [("heat", (1_603, 2_000)), ("water", (None, None))])
-def test_only_heat_is_compared_by_the_square_metre(client, alice, utility, per_m2):
-    homes = [builders.make_household(alice.building, f"20{n}", area_dm2=5000) for n in (1, 2, 3)]
-    bills = [builders.make_bill(home, utility=utility) for home in (alice.household, *homes)]
-    reversed_one = builders.make_bill(homes[0], utility=utility)
-    reversed_one.state = "reversed"
-    for bill in (*bills, reversed_one):
-        bill.basis = {"used": 100_000}
+def test_a_bill_stands_beside_homes_like_it_and_no_neighbour_shows(client, alice, app):
+    homes = [builders.make_household(alice.building, f"2{n:02}", area_dm2=6500) for n in range(9)]
+    bills = [builders.make_bill(home) for home in (alice.household, *homes)]
+    for n, bill in enumerate(bills):
+        bill.basis = {"used": 100_000 + 1_000 * n}
     db.session.commit()
-    answer = client.get(f"/api/v1/bills/{bills[0].id}/explain", headers=alice.headers).json
-    found = answer["comparison"]
-    assert (found["mine_wh_per_m2"], found["similar_wh_per_m2"]) == per_m2
+    peers.count(builders.NOON)
+    db.session.commit()
+    path = f"/api/v1/bills/{bills[0].id}/explain"
+    answer = client.get(path, headers=alice.headers).json
+    assert ExplanationOut().validate(answer) == {}
+    found = answer["comparison"]["similar"]
+    assert (found["homes"], found["unit"], found["mine"]) == (10, "wh_per_m2", 1_603)
+    assert found["low"] < found["median"] < found["high"]
+    assert "60–90 平方米的住户共 10 户" in "".join(answer["sentences"])
+    assert all(home.unit_no not in "".join(answer["sentences"]) for home in homes)
 
 
 @pytest.mark.parametrize("tail", ["", "/explain"])

@@ -119,7 +119,7 @@ def test_last_year_is_compared_and_corrected_by_the_weather(app):
     outdoor(sensor, FIRST, -300)  # 21 K
     db.session.commit()
     found = explain.explain(made.id)
-    assert found["comparison"]["last_year_wh"] == 100_000
+    assert found["comparison"]["last_year_used"] == 100_000
     assert found["comparison"]["last_year_corrected_wh"] == 70_000
     assert "按今年的天气折算为 70 千瓦时" in "".join(found["sentences"])
 

@@ -18,6 +18,7 @@ from backend.allocation.tasks import close_building_day
 from backend.archive.models import Household, Meter
 from backend.base.clock import FixedClock
 from backend.base.db import db
+from backend.billing import peers
 from backend.billing import service as billing
 from backend.billing.models import Bill
 from backend.cashier.models import PaymentOrder
@@ -53,6 +54,7 @@ def town(app: Flask, clock: FixedClock, phone: Phone) -> Town:
         close_building_day(building.id, FIRST + timedelta(days=n), clock.now())
     issued = billing.issue(building.id, "heat", FIRST, TODAY, clock.now())
     _is_warm(flats["101"], clock)
+    peers.count(clock.now())
     db.session.commit()
     people = (("person-zhang", "张三"), ("person-li", "李四"))
     phone.post("wechat/people", people=[{"openid": o, "nickname": n} for o, n in people])
@@ -148,9 +150,16 @@ def asks_why(page: Page, town: Town, shot: Any) -> None:
     for line in town.bills["101"].lines:
         expect(front).to_contain_text(f"{yuan(line.amount_fen)} 元")
     the_readings_are_there(page)
+    stands_beside_others(page)
     h5.fits(page)
     shot(page, "h5-explain")
     page.go_back()
+
+
+def stands_beside_others(page: Page) -> None:
+    card = page.locator("uni-page").filter(visible=True).last
+    expect(card).to_contain_text("60–90 平方米的住户共 18 户（含您家）")
+    expect(card).to_contain_text("同类住户的中位数")
 
 
 def the_readings_are_there(page: Page) -> None:
@@ -230,6 +239,26 @@ def test_who_has_not_signed_in_is_taken_to_the_door_and_back(
     h5.go(page, f"pages/bill/index?id={town.bills['101'].id}")
     expect(page.get_by_test_id("signin-wechat")).to_be_visible()
     expect(page.get_by_text(yuan(town.bills["101"].amount_fen))).to_have_count(0)
+
+
+def test_a_bill_stands_beside_the_year_before_and_others_also_in_large_text(
+    take_phone: Callable[..., Page], town: Town, shot: Callable[[Page, str], None]
+) -> None:
+    before = builders.make_bill(town.flats["101"], 9_876, period_from=FIRST - timedelta(days=365))
+    before.period_to = TODAY - timedelta(days=365)
+    before.basis = {"used": 480_000}
+    db.session.commit()
+    page = take_phone()
+    h5.sign_in(page, "person-zhang")
+    h5.bind(page, "P18-101", "张三", "1234")
+    h5.front(page, "nav-mine").tap()
+    h5.front(page, "large-text").tap()
+    page.goto("about:blank")
+    h5.go(page, f"pages/explain/index?id={town.bills['101'].id}")
+    stands_beside_others(page)
+    expect(page.locator("uni-page").filter(visible=True).last).to_contain_text("480.0 kWh")
+    h5.fits(page)
+    shot(page, "h5-explain-large")
 
 
 def test_large_text_makes_every_page_larger_and_stays(

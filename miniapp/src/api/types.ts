@@ -278,9 +278,23 @@ export interface Explanation {
   readings: ReadingProof[]
   comparison: {
     previous_bill: Bill | null
-    similar_wh_per_m2: number | null
-    mine_wh_per_m2: number | null
+    /** Wh or litres. */
+    previous_used: number | null
+    last_year_used: number | null
+    last_year_corrected_wh: number | null
+    similar: SimilarHomes | null
   } | null
+}
+
+/** The home's usage beside the middle half of those like it; `unit` is wh_per_m2, wh or l. */
+export interface SimilarHomes {
+  unit: string
+  mine: number
+  median: number
+  low: number
+  high: number
+  homes: number
+  of_zh: string
 }
 
 export type OrderState = 'created' | 'paying' | 'paid' | 'closed' | 'parked' | 'refunded'

@@ -27,6 +27,10 @@ export function gigajoules(wh: number, decimals: 0 | 1 | 2 | 3 = 3): string {
 
 export const unitText = (unit: Unit) => (unit === 'wh' ? 'kWh' : 'm³')
 
+/** What a utility is counted in. */
+export const unitOf = (utility: Utility): Unit =>
+  utility === 'heat' || utility === 'electricity' ? 'wh' : 'l'
+
 /** "12.3 kWh" or "1.23 m³" */
 export function quantityText(value: number, unit: Unit): string {
   return `${unit === 'wh' ? kwh(value) : cubicMetres(value)} ${unitText(unit)}`
