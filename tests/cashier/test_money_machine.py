@@ -62,10 +62,15 @@ _SUSPENSE = """
 SELECT sum(b.balance_fen) FROM balance b JOIN account a ON a.id = b.account_id
 WHERE a.code LIKE 'suspense:%'
 """
+_BALANCES = """
+SELECT coalesce(-sum(b.balance_fen), 0) FROM balance b JOIN account a ON a.id = b.account_id
+WHERE a.code LIKE 'wallet:%'
+"""
 _SET_ASIDE = """
 SELECT coalesce((SELECT sum(received_fen) FROM payment_order
                  WHERE state IN ('parked', 'refunded')), 0)
      + coalesce((SELECT sum(amount_fen) FROM refund WHERE business_key LIKE 'surplus:%'), 0)
+     + coalesce((SELECT sum(amount_fen) FROM refund WHERE source = 'wallet'), 0)
      - coalesce((SELECT sum(amount_fen) FROM refund WHERE state = 'done'), 0)
 """
 
@@ -103,6 +108,20 @@ class Money(RuleBasedStateMachine):
         some = [bill for n, bill in enumerate(mine) if chosen >> n & 1] or mine[:1]
         if some:
             self.step(lambda: self.world.order(who, some, door))
+
+    @rule(who=st.integers(0, 2), amount_fen=st.integers(100, 99_999),
+          door=st.sampled_from(DOORS))  # fmt: skip
+    def top_up(self, who, amount_fen, door):
+        self.step(lambda: self.world.top_up(who, amount_fen, door))
+
+    @rule(at=PICK, amount_fen=st.integers(1, 99_999))
+    def give_back_topup(self, at, amount_fen):
+        topped = _all(
+            "SELECT out_trade_no FROM payment_order"
+            " WHERE state = 'paid' AND topup_into IS NOT NULL ORDER BY id"
+        )
+        if topped:
+            self.step(lambda: self.world.give_back(_pick(topped, at)[0], amount_fen))
 
     @precondition(lambda self: self.world.screens)
     @rule(at=PICK, wrong_fen=WRONG_FEN, fate=FATES)
@@ -331,6 +350,7 @@ class Money(RuleBasedStateMachine):
         rows = _all(_POSTED)
         held = _all(_SUSPENSE)[0][0] or 0
         credited = _all("SELECT coalesce(sum(paid_fen), 0) FROM bill")[0][0]
+        credited += _all(_BALANCES)[0][0]
         assert -held == sum(row.fen for row in rows) - credited
         assert -held == _all(_SET_ASIDE)[0][0]
 
@@ -414,6 +434,7 @@ def world(database, clock, sandbox, tmp_path):
     """The real application as a merchant with all three channels, notices in our hands."""
     with mailbox() as box:
         values = wechat_settings(sandbox, box.url) | other_channels(sandbox)
+        values["topup_day_fen"] = 10**9
         values["refund_limit_fen"] = 10**9  # what two persons decide is test_refund_desk's
         app = create_app(settings_for(database, **values), clock=clock, web_pages=False)
         with app.app_context():

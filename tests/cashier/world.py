@@ -30,9 +30,10 @@ from backend.base import tasks
 from backend.base.clock import FixedClock, business_day
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.cashier import asking, service
+from backend.cashier import asking, refund_desk, service, topups
 from backend.cashier.channels import day_ends_early
 from backend.cashier.service import Door, PayWay
+from backend.people.service import Principal
 from payments.channel import ChannelError
 from tests import builders
 from tests.conftest import CLEAN
@@ -180,6 +181,28 @@ class World:
         number, fields = self._order(who, chosen, door)
         if fields is not None:
             self.screens.append(Screen(door, number, fields))
+
+    def top_up(self, who: int, amount_fen: int, door: Door) -> None:
+        """A resident tops his household's balance up."""
+        wish = topups.Wish(self.households[who // 2], topups.WALLET, amount_fen)
+        try:
+            made, fields = topups.create(self.residents[who], wish, door, self.clock.now())
+        except Problem as problem:
+            allowed = {"order_open", "channel_unavailable", "order_ended", "topup_day_limit"}
+            assert problem.code in allowed, problem.code
+            return
+        self.screens.append(Screen(door, made.out_trade_no, fields))
+
+    def give_back(self, number: str, amount_fen: int) -> None:
+        """Finance gives part of an unused top-up back."""
+        cashier = Principal("staff", self.staff)
+        wanted = refund_desk.Wanted(number, amount_fen)
+        try:
+            refund_desk.ask(wanted, "用户申请", f"{amount_fen}", cashier, self.clock.now())
+        except Problem as problem:
+            assert problem.code in {"refund_too_much", "refund_too_many"}, problem.code
+            db.session.rollback()
+        db.session.commit()
 
     def _order(self, who: int, chosen: list[int], door: Door) -> tuple[str, dict[str, str] | None]:
         resident = self.residents[who]
