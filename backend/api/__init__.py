@@ -9,6 +9,7 @@ from backend.api import (
     bills,
     h5,
     openapi,
+    papers,
     reader,
     resident,
     session,
@@ -18,6 +19,8 @@ from backend.api import (
     staff_buses,
     staff_counter,
     staff_desk,
+    staff_papers,
+    staff_templates,
     topups,
     webhooks,
 )
@@ -31,6 +34,7 @@ BLUEPRINTS = (
     resident.bp,
     bills.bp,
     topups.bp,
+    papers.bp,
     reader.bp,
     staff.bp,
     staff_allocation.bp,
@@ -38,6 +42,8 @@ BLUEPRINTS = (
     staff_buses.bp,
     staff_counter.bp,
     staff_desk.bp,
+    staff_papers.bp,
+    staff_templates.bp,
     webhooks.bp,
     h5.bp,
 )

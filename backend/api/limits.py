@@ -52,6 +52,11 @@ def staff_sign_in() -> Decorator:
     return _all(limiter.limit("10/minute", key_func=_login), limiter.limit("30/minute"))
 
 
+def papers() -> Decorator:
+    """Thirty invoices or PDFs a minute for a resident: each PDF is a process of its own."""
+    return limiter.limit("30/minute", key_func=_resident)
+
+
 def wechat_sign_in() -> Decorator:
     """Three hundred a minute for an address; each costs a call of WeChat's."""
     return limiter.limit("300/minute")

@@ -13,12 +13,14 @@ import pytest
 from backend.base.db import db
 from backend.billing import cold, requests, tariffs
 from backend.cashier import bank_accounts, cases, collection, counter, mandates, shifts
+from backend.cashier.papers import issuing, receipts, templates, titles
 from backend.metering import bus_jobs, commands, runs
 from backend.people import access
 from backend.people.service import Principal
 from payments.sandbox.bank_desk import account_file
 from tests import builders
 from tests.api.conftest import household_of
+from tests.builders import NOON
 from tests.console.conftest import post as fill_in
 
 WHO = ("anonymous", "owner", "stranger", "reader", "finance", "operator", "manager")
@@ -47,6 +49,7 @@ SETTLEMENT_PAGE = (*(SIGN_IN,) * 3, 403, 200, 200, 200)
 OPERATOR_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, STOPPED, 403)
 MANAGER_FORM = (*(SIGN_IN,) * 3, *(403,) * 3, STOPPED)
 
+PAPER = "<string(maxlength=32):paper_no>"
 I = "<int(max=9223372036854775807):"  # noqa: E741
 TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/"): OPEN,
@@ -169,6 +172,57 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
         *(200, 403, 403),
     ),
     ("POST", f"/api/v1/staff/counter/shifts/{I}shift_id>/close"): (
+        *(401, 403, 403, 403),
+        *(200, 403, 409),
+    ),
+    ("GET", f"/api/v1/households/{I}household_id>/papers"): MINE,
+    ("GET", f"/api/v1/households/{I}household_id>/invoiceable"): MINE,
+    # Nothing has been paid yet.
+    ("POST", f"/api/v1/households/{I}household_id>/invoices"): (401, 409, 404, *(403,) * 4),
+    ("GET", f"/api/v1/households/{I}household_id>/titles"): MINE,
+    ("POST", f"/api/v1/households/{I}household_id>/titles"): (401, 201, 404, *(403,) * 4),
+    ("POST", f"/api/v1/households/{I}household_id>/titles/{I}title_id>/default"): MINE,
+    ("DELETE", f"/api/v1/households/{I}household_id>/titles/{I}title_id>"): (
+        *(401, 204, 404),
+        *(403,) * 4,
+    ),
+    # The neighbour's receipt.
+    ("GET", f"/api/v1/papers/{PAPER}"): (401, 404, 404, *(403,) * 4),
+    ("GET", f"/api/v1/papers/{PAPER}/pdf"): (401, 404, 404, *(403,) * 4),
+    # Not paid yet.
+    ("POST", "/api/v1/orders/<string(maxlength=64):out_trade_no>/receipt"): (
+        *(401, 409, 404),
+        *(403,) * 4,
+    ),
+    ("GET", "/api/v1/staff/papers"): MONEY,
+    ("GET", "/api/v1/staff/paper-series"): MONEY,
+    ("GET", "/api/v1/staff/paper-worklist"): MONEY,
+    ("GET", f"/api/v1/staff/papers/{PAPER}"): MONEY,
+    ("GET", f"/api/v1/staff/papers/{PAPER}/pdf"): MONEY,
+    ("POST", f"/api/v1/staff/papers/{PAPER}/prints"): (401, *(403,) * 3, 201, 403, 201),
+    ("POST", f"/api/v1/staff/papers/{PAPER}/platform"): (401, *(403,) * 3, 422, 403, 422),
+    # The payment was given back above, and its receipt voided with it.
+    ("POST", f"/api/v1/staff/papers/{PAPER}/red"): (401, *(403,) * 3, 409, 403, 409),
+    ("POST", f"/api/v1/staff/papers/{PAPER}/void"): (401, *(403,) * 3, 409, 403, 409),
+    ("GET", f"/api/v1/staff/households/{I}household_id>/invoiceable"): MONEY,
+    ("POST", f"/api/v1/staff/households/{I}household_id>/invoices"): (
+        *(401, 403, 403, 403),
+        *(409, 403, 403),
+    ),
+    ("GET", f"/api/v1/staff/households/{I}household_id>/titles"): MONEY,
+    ("POST", f"/api/v1/staff/households/{I}household_id>/titles"): (
+        *(401, 403, 403, 403),
+        *(201, 403, 403),
+    ),
+    ("GET", "/api/v1/staff/tax-rates"): MONEY,
+    ("POST", "/api/v1/staff/tax-rates"): (401, *(403,) * 3, 409, 403, 409),  # nobody signs
+    ("GET", "/api/v1/staff/paper-templates"): MONEY,
+    ("POST", "/api/v1/staff/paper-templates"): (401, *(403,) * 3, 201, 403, 201),
+    ("POST", "/api/v1/staff/paper-templates/preview"): MONEY,
+    # Somebody has changed it since, whoever asks.
+    ("PUT", f"/api/v1/staff/paper-templates/{I}template_id>"): (401, *(403,) * 3, 409, 403, 409),
+    ("POST", f"/api/v1/staff/paper-templates/{I}template_id>/approve"): (401, *(403,) * 5, 409),
+    ("POST", f"/api/v1/staff/paper-templates/{I}template_id>/drop"): (
         *(401, 403, 403, 403),
         *(200, 403, 409),
     ),
@@ -362,8 +416,16 @@ def town(merchant):
     small = builders.make_bill(neighbour, 300)
     bought = counter.Taking(neighbour.id, (small.id,), 0, 300, counter.Tender("cash", 300))
     taken = counter.take(clerk, "tap-of-the-town", bought, builders.NOON)
+    sheet = templates.draft("receipt", "a5", "新版", "<p>x</p>", date(2027, 1, 1), clerk, NOON)
+    given = {"name": "样张公司", "tax_id": "91110108551385082Q"}
+    party = titles.checked("company", given)
+    title = titles.add(owner.household.id, party, False, clerk, NOON)
+    db.session.commit()
     names = {
         **_collecting(neighbour, clerk),
+        "paper_no": issuing.known(receipts.counter_key(taken.receipt_no)).paper_no,
+        "template_id": sheet.id,
+        "title_id": title.id,
         "shift_id": shift.id,
         "receipt_no": taken.receipt_no,
         "neighbour_id": neighbour.id,
@@ -456,6 +518,39 @@ def _money(names):
     }
 
 
+def _papers(names):
+    """Bodies of the routes about receipts, invoices, titles and templates."""
+    mine = f"/api/v1/households/{names['household_id']}"
+    staff = f"/api/v1/staff/households/{names['household_id']}"
+    paper = f"/api/v1/staff/papers/{names['paper_no']}"
+    template = f"/api/v1/staff/paper-templates/{names['template_id']}"
+    invoice, title = {"bill_ids": [names["bill_id"]]}, {"kind": "person", "name": "张三"}
+    source = {"kind": "receipt", "size": "a5", "source": "<p>{{ paper.no }}</p>"}
+    edited = {"name": "新版", "source": "<p></p>", "effective_from": "2027-01-01"}
+    return {
+        f"{mine}/invoices": invoice,
+        f"{mine}/titles": title,
+        f"{staff}/invoices": invoice,
+        f"{staff}/titles": title,
+        f"{paper}/prints": {"size": "pin"},
+        f"{paper}/platform": {"platform_no": "24112000000012345678"},
+        f"{paper}/red": {"reason": "多收"},
+        f"{paper}/void": {"reason": "开错"},
+        "/api/v1/staff/tax-rates": {
+            "utility": "water",
+            "customer_class": "residential",
+            "treatment": "taxed",
+            "rate_bp": 300,
+            "effective_from": "2027-01-01",
+            "basis": "简易计税",
+        },
+        "/api/v1/staff/paper-templates": {**source, "name": "新版", "effective_from": "2027-01-01"},
+        "/api/v1/staff/paper-templates/preview": source,
+        template: {**edited, "seen": "0" * 16},
+        f"{template}/approve": {"seen": "0" * 16},
+    }
+
+
 def body_of(town, path):
     """A body that would be accepted of somebody who may, and refused for its content at worst."""
     bodies = {
@@ -502,6 +597,7 @@ def body_of(town, path):
             "effective_from": "2027-01-01",
         },
         f"/api/v1/staff/allocation-rules/{town.names['rule_id']}/end": {"day": "2027-05-01"},
+        **_papers(town.names),
         "/api/v1/staff/counter/shifts": {"drawer_id": 1, "counts": {}},
         "/api/v1/staff/counter/payments": {
             "household_id": town.names["neighbour_id"],

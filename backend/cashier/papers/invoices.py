@@ -22,7 +22,7 @@ from backend.base.db import db, hold
 from backend.base.errors import Problem
 from backend.billing.models import Bill
 from backend.cashier.papers import issuing, rules, tax, titles
-from backend.cashier.papers.models import InvoiceTitle, Paper, TaxRate
+from backend.cashier.papers.models import Paper, TaxRate
 from backend.cashier.papers.receipts import bill_line_title
 from backend.cashier.papers.rules import Line
 from backend.cashier.papers.titles import Party
@@ -30,6 +30,7 @@ from backend.people.service import Principal
 
 DISCOUNT = "折扣（退费抵扣）"
 MAX_SHOWN = 200
+_KEY = "invoice:"
 
 # (:household NULL: every household's.)  Per utility: paid on standing bills, credited, invoiced.
 _UTILITIES = sa.text("""
@@ -111,6 +112,11 @@ def invoiceable(household_id: int, since: Any = None) -> list[dict[str, Any]]:
     ]
 
 
+def known(household_id: int, actor: Principal, key: str | None) -> Paper | None:
+    """What somebody's key has been answered with already."""
+    return issuing.known(f"{_KEY}{household_id}:{actor.kind}:{actor.id}:{key}")
+
+
 def issue(wanted: Wanted, actor: Principal, now: datetime) -> Paper:
     """An invoice over what is left of the bills; the caller commits.
 
@@ -121,7 +127,7 @@ def issue(wanted: Wanted, actor: Principal, now: datetime) -> Paper:
     if household is None:
         raise Problem("not_found", field="household_id")
     hold(f"papers:{household.id}")
-    key = f"invoice:{household.id}:{wanted.key}"
+    key = f"{_KEY}{household.id}:{wanted.key}"
     made = issuing.known(key)
     if made is not None:
         return made
@@ -137,13 +143,7 @@ def issue(wanted: Wanted, actor: Principal, now: datetime) -> Paper:
 def _party(household: Household, title_id: int | None) -> Party:
     if title_id is not None:
         return titles.opened(titles.title_of(household.id, title_id).sealed)
-    default = db.session.scalar(
-        sa.select(InvoiceTitle).where(
-            InvoiceTitle.household_id == household.id,
-            InvoiceTitle.is_default,
-            InvoiceTitle.dropped_at.is_(None),
-        )
-    )
+    default = titles.default_of(household.id)
     if default is not None:
         return titles.opened(default.sealed)
     return Party(name=owner.name_of(household))

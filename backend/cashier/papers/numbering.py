@@ -69,12 +69,12 @@ def company() -> PaperIssuer:
 
 
 def report() -> list[dict[str, Any]]:
-    """Every series: how many papers it has and between which numbers; `whole` where none is
+    """Every series: how many papers it has and between which numbers; `gapless` where none is
     missing, which is where as many papers as numbers lie between 1 and the last one taken."""
     return [
         {
             **row._mapping,
-            "whole": row.papers == row.last_no == row.highest and row.lowest == 1,
+            "gapless": row.papers == row.last_no == row.highest and row.lowest == 1,
             "first_no": rules.paper_no(row.kind, row.issuer, row.year, 1),
             "last": rules.paper_no(row.kind, row.issuer, row.year, row.last_no),
         }

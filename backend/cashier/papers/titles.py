@@ -15,9 +15,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from backend.base.clock import day_start
 from backend.base.db import db, hold
 from backend.base.errors import Problem
 from backend.base.sealed import seal, unseal
+from backend.billing import handover
 from backend.cashier.papers import tax_ids
 from backend.cashier.papers.models import InvoiceTitle
 from backend.people.service import Principal, audit
@@ -90,10 +92,15 @@ def view(row: InvoiceTitle) -> dict[str, Any]:
 
 def title_of(household_id: int, title_id: int) -> InvoiceTitle:
     """One of a household's titles; not_found also for another household's."""
-    found = db.session.get(InvoiceTitle, title_id)
-    if found is None or found.household_id != household_id or found.dropped_at is not None:
+    found = next((row for row in _standing(household_id) if row.id == title_id), None)
+    if found is None:
         raise Problem("not_found", field="title_id")
     return found
+
+
+def default_of(household_id: int) -> InvoiceTitle | None:
+    """A household's default title, if it has one."""
+    return next((row for row in _standing(household_id) if row.is_default), None)
 
 
 def add(
@@ -138,8 +145,12 @@ def drop(title: InvoiceTitle, actor: Principal, now: datetime) -> None:
 
 
 def _standing(household_id: int) -> Sequence[InvoiceTitle]:
+    """The titles in use; those of whoever has moved out are nobody's any more."""
     query = sa.select(InvoiceTitle).where(
         InvoiceTitle.household_id == household_id, InvoiceTitle.dropped_at.is_(None)
     )
+    moved_on = handover.since(household_id)
+    if moved_on is not None:
+        query = query.where(InvoiceTitle.created_at >= day_start(moved_on))
     order = (InvoiceTitle.is_default.desc(), InvoiceTitle.id.desc())
     return db.session.scalars(query.order_by(*order).limit(MAX_TITLES)).all()

@@ -79,7 +79,7 @@ def test_a_voided_payments_receipt_is_voided_and_its_number_is_never_used_again(
     assert (paper.void.reason, paper.number) == ("收错户", 1)
     hall.pay(hall.bill(700, "water"))
     (row,) = numbering.report()
-    assert (row["papers"], row["voided"], row["last_no"], row["whole"]) == (2, 1, 2, True)
+    assert (row["papers"], row["voided"], row["last_no"], row["gapless"]) == (2, 1, 2, True)
     assert row["amount_fen"] == 700
     assert ledger.check() == []
 
