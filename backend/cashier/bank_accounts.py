@@ -232,7 +232,13 @@ SELECT p.key, p.number, p.channel, p.gross_fen, p.fee_fen, p.settled_on,
                (count(*) * k.fee_per_line_fen)::bigint AS fee_fen, max(l.settled_on) AS settled_on
           FROM collection_line l JOIN collection_batch b ON b.id = l.batch_id
           JOIN collecting_bank k ON k.id = b.bank_id
-         WHERE l.state = 'success' AND {batches} GROUP BY b.batch_no, k.fee_per_line_fen) p
+         WHERE l.state = 'success' AND {batches} GROUP BY b.batch_no, k.fee_per_line_fen
+        UNION ALL
+        SELECT 'settlement:' || q.code || '/' || s.number, s.number, 'acquirer-' || q.code,
+               sum(r.amount_fen - r.fee_fen)::bigint, 0, s.day
+          FROM acquirer_settlement s JOIN acquirer q ON q.id = s.acquirer_id
+          JOIN acquirer_row r ON r.settlement_id = s.id AND r.payment_id IS NOT NULL
+         WHERE {settlements} GROUP BY s.id, q.code) p
   LEFT JOIN LATERAL (
     SELECT sum(x.amount_fen) AS credited_fen, sum(x.fee_fen) AS charged_fen
       FROM bank_line x WHERE x.matched = p.key) c ON true
@@ -241,7 +247,9 @@ SELECT p.key, p.number, p.channel, p.gross_fen, p.fee_fen, p.settled_on,
 
 def payouts_by_number(numbers: Sequence[str]) -> dict[str, Payout]:
     """Payouts under any of these numbers."""
-    query = _PAYOUTS.format(batches="b.batch_no = ANY(:numbers)")
+    query = _PAYOUTS.format(
+        batches="b.batch_no = ANY(:numbers)", settlements="s.number = ANY(:numbers)"
+    )
     rows = db.session.execute(sa.text(query), {"numbers": list(numbers)})
     return {row.number: _payout(row) for row in rows}
 
@@ -253,7 +261,10 @@ def payouts_due(day: date) -> list[Payout]:
                             WHERE settled_on = :before AND state = 'success'
                             UNION SELECT y.id FROM collection_batch y
                             JOIN bank_line x ON x.matched = 'batch:' || y.batch_no
-                            WHERE x.booked_on = :day)"""
+                            WHERE x.booked_on = :day)""",
+        settlements="""(s.day = :before OR EXISTS (SELECT 1 FROM bank_line x
+                        WHERE x.matched = 'settlement:' || q.code || '/' || s.number
+                          AND x.booked_on = :day))""",
     )
     before = date.fromordinal(day.toordinal() - 1)
     rows = db.session.execute(sa.text(query), {"day": day, "before": before})

@@ -1,7 +1,8 @@
 """The banks' part in the proof of a day: what they collected, and what reached the accounts.
 
 `bank`: results of the day = orders paid = what the ledger cleared.  `account:<code>`: payouts that
-arrived = what the ledger says arrived = what was owed by then.
+arrived = what the ledger says arrived = what was owed by then.  `acquirer:<code>`: the cards of the
+day as the acquirer, the ledger and the counter have them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from backend.base.clock import day_bounds
 from backend.base.db import db
-from backend.cashier import bank_accounts, mandates, proofs
+from backend.cashier import acquirers, bank_accounts, mandates, proofs
 from backend.cashier.collection_models import BankAccount
 from backend.cashier.matching import Difference, Sums
 from backend.cashier.models import FinanceDay, Reconciliation
@@ -53,6 +54,10 @@ def examine_all(day: date, now: datetime) -> list[Reconciliation]:
     for nth, account in enumerate(wanted):
         kept = proofs.kept(_name(account), day)
         found.append(kept if closed and kept else _arrived(account, day, now, first=nth == 0))
+    for acquirer in acquirers.in_use():
+        if acquirer.since <= day:
+            kept = proofs.kept(f"acquirer:{acquirer.code}", day)
+            found.append(kept if closed and kept else acquirers.examine(acquirer, day, now))
     db.session.flush()
     return found
 
@@ -107,24 +112,35 @@ def _short(day: date) -> list[Difference]:
     return found
 
 
+_SIDES = sa.text("""
+SELECT 1 AS nth, 'bank' AS name WHERE EXISTS (SELECT 1 FROM collecting_bank WHERE active)
+UNION ALL SELECT 2, 'account:' || code FROM bank_account WHERE active AND since <= :day
+UNION ALL SELECT 3, 'acquirer:' || code FROM acquirer WHERE active AND since <= :day
+ ORDER BY 1, 2
+""")
+_FIGURES = ("ledger_fen", "channel_fen", "orders_fen", "fee_fen", "payments", "refunds")
+
+
 def summary(day: date) -> list[dict[str, Any]]:
     """What was found of a day, for the page; nothing is examined here."""
-    names = [BANK] if mandates.banks() else []
-    names += [_name(account) for account in bank_accounts.accounts() if account.since <= day]
-    figures = ("ledger_fen", "channel_fen", "orders_fen", "fee_fen", "payments", "refunds")
-    rows = []
-    for name in names:
-        kept = proofs.kept(name, day)
-        rows.append(
-            {
-                "channel": name,
-                "state": kept.state if kept else "unchecked",
-                "checked_at": kept.checked_at if kept else None,
-                **{figure: getattr(kept, figure, 0) for figure in figures},
-                "breaks": proofs.breaks_view(kept.id) if kept else [],
-            }
-        )
-    return rows
+    names = [row.name for row in db.session.execute(_SIDES, {"day": day})]
+    if not names:
+        return []
+    query = sa.select(Reconciliation).where(
+        Reconciliation.day == day, Reconciliation.channel.in_(names)
+    )
+    found = {row.channel: row for row in db.session.scalars(query)}
+    return [_view(name, found.get(name)) for name in names]
+
+
+def _view(name: str, kept: Reconciliation | None) -> dict[str, Any]:
+    return {
+        "channel": name,
+        "state": kept.state if kept else "unchecked",
+        "checked_at": kept.checked_at if kept else None,
+        **{figure: getattr(kept, figure, 0) for figure in _FIGURES},
+        "breaks": proofs.breaks_view(kept.id) if kept else [],
+    }
 
 
 def frozen(row: dict[str, Any]) -> dict[str, Any]:

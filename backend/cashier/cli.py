@@ -17,6 +17,7 @@ from backend.base.command import application
 from backend.base.db import db
 from backend.base.money import yuan_str
 from backend.cashier import (
+    acquirers,
     bank_accounts,
     collection,
     collection_results,
@@ -127,6 +128,21 @@ def add_account(code: str, name: str, number: str, layout: str, since: str) -> N
     def work() -> None:
         collection.sheet(layout, "account", "statement")
         bank_accounts.add_account(code, name, number, layout, date.fromisoformat(since))
+
+    _add(code, work)
+
+
+@finance.command("add-acquirer")
+@click.argument("code")
+@click.option("--name", required=True, help="What finance calls it.")
+@click.option("--format", "layout", required=True, help="The format of its settlement files.")
+@click.option("--since", required=True, help="YYYY-MM-DD: from then on every day is proven.")
+def add_acquirer(code: str, name: str, layout: str, since: str) -> None:
+    """Set up a card acquirer; CODE is what `add-terminal --acquirer` names."""
+
+    def work() -> None:
+        collection.sheet(layout, "acquirer", "settlement")
+        acquirers.add(code, name, layout, date.fromisoformat(since))
 
     _add(code, work)
 

@@ -39,6 +39,7 @@ KINDS_ZH = {
     "refund": "渠道退款",
     "fee": "渠道手续费",
     "payout": "到账",
+    "settlement": "收单结算",
     "wallet": "余额支付账单",
     "adjustment": "退费与调整",
     "reversal": "红冲",

@@ -14,6 +14,7 @@ from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.cashier import (
+    acquirers,
     bank_accounts,
     collection,
     collection_results,
@@ -61,6 +62,7 @@ def register(blueprint: Blueprint) -> None:
     add(f"/mandates/<{ID}:mandate_id>/cancel", "mandate_cancel", mandate_cancel, methods=["POST"])
     add("/bank", "bank_statements", bank_page)
     add("/bank", "bank_take", bank_take, methods=["POST"])
+    add("/bank/settlements", "settlement_take", settlement_take, methods=["POST"])
     add(f"/bank/<{ID}:statement_id>", "bank_statement", bank_statement)
 
 
@@ -225,6 +227,8 @@ def bank_page() -> str:
         "console/bank.html",
         rows=bank_accounts.recent(),
         accounts=bank_accounts.accounts(),
+        acquirers=acquirers.in_use(),
+        settlements=acquirers.recent(),
         may_act="finance" in roles(),
     )
 
@@ -242,6 +246,21 @@ def bank_take() -> AnyResponse:
         return redirect(url_for("console.bank_statements"), 303)
     flash(f"已导入 {made.rows} 笔。" if new else "这一天的流水已经导入过。", "good")
     return redirect(url_for("console.bank_statement", statement_id=made.id), 303)
+
+
+@access.allow("finance")
+def settlement_take() -> AnyResponse:
+    """Take in an acquirer's settlement; then the page, or why not."""
+    try:
+        name, data = _file()
+        made, new = acquirers.take(_text("acquirer"), name, data, access.principal(), now())
+        db.session.commit()
+    except Problem as problem:
+        db.session.rollback()
+        flash(problem.detail, "bad")
+    else:
+        flash(f"结算单 {made.number} {'已导入' if new else '已经导入过'}。", "good")
+    return redirect(url_for("console.bank_statements"), 303)
 
 
 @access.allow("finance", "manager")

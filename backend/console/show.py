@@ -42,6 +42,7 @@ BREAKS = {
     "credit_unknown": "不明来款",
     "debit_unknown": "不明支出",
 }
+SIDES = {"account": "银行账户", "acquirer": "收单机构"}
 PAYOUTS = {"batch": "代扣批次", "deposit": "现金缴存，班次", "settlement": "收单结算"}
 GROUPS = {
     "receivable": "应收",
@@ -148,9 +149,9 @@ def kind(name: str) -> str:
 
 
 def channel(name: str) -> str:
-    """A payment channel, or the bank account `account:<code>`."""
+    """A payment channel, or a side of the proof such as `account:<code>`."""
     family, _, code = name.partition(":")
-    return f"银行账户 {code}" if family == "account" else CHANNELS.get(name, name)
+    return f"{SIDES[family]} {code}" if family in SIDES else CHANNELS.get(name, name)
 
 
 def account_group(code: str) -> str:

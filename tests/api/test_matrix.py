@@ -288,6 +288,7 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", f"/console/mandates/{I}mandate_id>/cancel"): FINANCE_FORM,
     ("GET", "/console/bank"): MONEY_PAGE,
     ("POST", "/console/bank"): FINANCE_FORM,
+    ("POST", "/console/bank/settlements"): FINANCE_FORM,
     ("GET", f"/console/bank/{I}statement_id>"): MONEY_PAGE,
     ("GET", "/console/counter"): (*(SIGN_IN,) * 3, 403, 200, 403, 403),
     ("POST", "/console/counter"): FINANCE_FORM,
