@@ -22,6 +22,7 @@ _ROOMS = (
 )
 MODEL_MODULES = (
     *(f"backend.{room}.models" for room in _ROOMS),
+    "backend.cashier.case_models",
     "backend.cashier.acquirer_models",
     "backend.cashier.collection_models",
     "backend.cashier.voucher_models",

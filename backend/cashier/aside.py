@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from backend.base.db import db
 from backend.cashier import cases
-from backend.cashier.models import Break, MoneyCase
+from backend.cashier.case_models import MoneyCase
+from backend.cashier.models import Break
 from backend.ledger import chart
 from backend.ledger import service as ledger
 from backend.ledger.chart import AccountRef

@@ -17,15 +17,9 @@ from backend.base.errors import Problem
 from backend.billing import requests
 from backend.billing.models import BillingRequest
 from backend.cashier import aside, cases, reconcile
+from backend.cashier.case_models import MoneyCase
 from backend.cashier.channels import CHANNELS, channel_for
-from backend.cashier.models import (
-    Break,
-    FinanceDay,
-    MoneyCase,
-    PaymentOrder,
-    Reconciliation,
-    Refund,
-)
+from backend.cashier.models import Break, FinanceDay, PaymentOrder, Reconciliation, Refund
 from backend.ledger import chart
 from backend.ledger import service as ledger
 from backend.people.service import Principal

@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from backend.base.db import changed, db
 from backend.base.errors import Problem
-from backend.cashier.models import CaseNote, MoneyCase
+from backend.cashier.case_models import CaseNote, MoneyCase
 from backend.people.models import Staff
 from backend.people.service import Principal, audit
 

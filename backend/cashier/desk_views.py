@@ -16,8 +16,9 @@ from backend.base.errors import Problem
 from backend.billing.explain import bill_title
 from backend.billing.models import Bill, BillingRequest
 from backend.cashier import breaks, cases, notice_facts, refund_desk, refunds
+from backend.cashier.case_models import MoneyCase
 from backend.cashier.channels import CHANNELS
-from backend.cashier.models import MoneyCase, OrderItem, PaymentOrder, Refund
+from backend.cashier.models import OrderItem, PaymentOrder, Refund
 from backend.people.models import Staff
 
 PAGE = 50

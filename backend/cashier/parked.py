@@ -22,8 +22,9 @@ from backend.billing import requests, wallet
 from backend.billing import service as billing
 from backend.billing.models import Bill, BillingRequest
 from backend.cashier import books, cases, refund_desk, rules
+from backend.cashier.case_models import MoneyCase
 from backend.cashier.channels import channel_for
-from backend.cashier.models import Break, MoneyCase, PaymentOrder, Refund
+from backend.cashier.models import Break, PaymentOrder, Refund
 from backend.ledger import chart
 from backend.ledger import service as ledger
 from backend.ledger.chart import AccountRef

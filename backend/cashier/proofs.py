@@ -11,8 +11,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from backend.base.db import db
 from backend.cashier import aside, cases, rules
+from backend.cashier.case_models import MoneyCase
 from backend.cashier.matching import Difference, Sums
-from backend.cashier.models import Break, MoneyCase, Reconciliation
+from backend.cashier.models import Break, Reconciliation
 from backend.people.models import Staff
 
 BY_ITSELF = "再次对账时已相符"

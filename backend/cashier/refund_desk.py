@@ -21,7 +21,8 @@ from backend.base.money import yuan_str
 from backend.billing import requests, reversal
 from backend.billing.models import BillingRequest
 from backend.cashier import cases, channels, refunds, sources
-from backend.cashier.models import MoneyCase, OrderItem, PaymentOrder, Refund
+from backend.cashier.case_models import MoneyCase
+from backend.cashier.models import OrderItem, PaymentOrder, Refund
 from backend.ledger import chart
 from backend.ledger import service as ledger
 from backend.people.service import Principal, audit

@@ -12,8 +12,8 @@ from backend.base.clock import FixedClock
 from backend.base.db import db
 from backend.cashier import cases
 from backend.cashier import service as cashier
+from backend.cashier.case_models import MoneyCase
 from backend.cashier.confirm import confirm
-from backend.cashier.models import MoneyCase
 from payments.channel import TradeState, TradeStatus
 from tests import builders
 from tests.browser.test_console_reading import sign_in

@@ -21,9 +21,10 @@ from backend.cashier import (
     reconcile,
     service,
 )
+from backend.cashier.case_models import MoneyCase
 from backend.cashier.cases import Filter
 from backend.cashier.confirm import confirm
-from backend.cashier.models import Break, MoneyCase, PaymentOrder, Reconciliation
+from backend.cashier.models import Break, PaymentOrder, Reconciliation
 from backend.cashier.parked import Move
 from backend.ledger import service as ledger
 from backend.people.service import Principal

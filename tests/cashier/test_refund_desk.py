@@ -10,7 +10,8 @@ from backend.base.errors import Problem
 from backend.billing import ahead, requests, wallet
 from backend.billing.models import Bill, BillingRequest
 from backend.cashier import asking, cases, reconcile, refund_desk, refunds, service, topups
-from backend.cashier.models import MoneyCase, Reconciliation, Refund
+from backend.cashier.case_models import MoneyCase
+from backend.cashier.models import Reconciliation, Refund
 from backend.ledger import service as ledger
 from backend.people.service import Principal
 from payments.channel import RefundState, RefundStatus

@@ -13,8 +13,9 @@ from backend.base.clock import FixedClock
 from backend.base.db import db
 from backend.billing.models import BillingRequest
 from backend.cashier import service as cashier
+from backend.cashier.case_models import MoneyCase
 from backend.cashier.confirm import confirm
-from backend.cashier.models import MoneyCase, PaymentOrder, Refund
+from backend.cashier.models import PaymentOrder, Refund
 from backend.ledger import service as ledger
 from payments.channel import TradeState, TradeStatus
 from tests import builders
