@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -31,6 +33,7 @@ from backend.base.db import db
 from backend.billing.models import BillingRequest
 from backend.cashier import breaks, cases, desk_views, parked, refund_desk
 from backend.people.access import allow, principal
+from backend.people.service import Principal
 
 bp = APIBlueprint("staff_desk", __name__, url_prefix="/api/v1/staff", tag="资金待办")
 
@@ -55,6 +58,38 @@ def case(case_id: int) -> dict[str, Any]:
     return desk_views.case_view(case_id, answers.now())
 
 
+Step = Callable[[int, str, Principal, datetime], object]
+
+
+def _step(name: str, summary: str, *who: str) -> Callable[[Step], Step]:
+    """A step that takes nothing but words: POST /cases/{id}/{name}, answered by the case after."""
+
+    def register(work: Step) -> Step:
+        def view(case_id: int, body: dict[str, Any]) -> dict[str, Any]:
+            work(case_id, body["text"], principal(), answers.now())
+            return _after(case_id)
+
+        view.__name__, view.__doc__ = name.replace("-", "_"), summary
+        described = bp.doc(responses=[404, 409])(allow(*who)(view))
+        shaped = bp.output(CaseDetail)(described)
+        taken = bp.input(WordsIn, arg_name="body")(shaped)
+        bp.post(f"/cases/<{ID}:case_id>/{name}")(taken)
+        return work
+
+    return register
+
+
+def _sign(case_id: int, text: str, who: Principal, now: datetime) -> object:
+    signs = breaks.sign if cases.case_of(case_id).kind == "break" else cases.sign_off
+    return signs(case_id, text, who, now)
+
+
+_step("comments", "Add a remark.", "finance", "manager")(cases.comment)
+_step("put-aside", "Put a difference into suspense: 长款 or 短款.", "finance")(breaks.put_aside)
+_step("take-back", "Take a difference out of suspense again.", "finance")(breaks.take_back)
+_step("sign", "End a case with a reason under one's name.", "finance")(_sign)
+
+
 def _after(case_id: int) -> dict[str, Any]:
     db.session.commit()
     return desk_views.case_view(case_id, answers.now())
@@ -68,17 +103,6 @@ def _after(case_id: int) -> dict[str, Any]:
 def assign(case_id: int, body: dict[str, Any]) -> dict[str, Any]:
     """Take a case, give it to a colleague, or to nobody."""
     cases.assign(case_id, body["owner_id"], body["text"], principal(), answers.now())
-    return _after(case_id)
-
-
-@bp.post(f"/cases/<{ID}:case_id>/comments")
-@bp.input(WordsIn, arg_name="body")
-@bp.output(CaseDetail)
-@bp.doc(responses=[404])
-@allow("finance", "manager")
-def comment(case_id: int, body: dict[str, Any]) -> dict[str, Any]:
-    """Add a remark."""
-    cases.comment(case_id, body["text"], principal(), answers.now())
     return _after(case_id)
 
 
@@ -114,28 +138,6 @@ def repair(case_id: int) -> dict[str, str]:
     return {"said": breaks.apply(case_id, principal(), answers.now())}
 
 
-@bp.post(f"/cases/<{ID}:case_id>/put-aside")
-@bp.input(WordsIn, arg_name="body")
-@bp.output(CaseDetail)
-@bp.doc(responses=[404, 409])
-@allow("finance")
-def put_aside(case_id: int, body: dict[str, Any]) -> dict[str, Any]:
-    """Put a difference into suspense: 长款 or 短款."""
-    breaks.put_aside(case_id, body["text"], principal(), answers.now())
-    return _after(case_id)
-
-
-@bp.post(f"/cases/<{ID}:case_id>/take-back")
-@bp.input(WordsIn, arg_name="body")
-@bp.output(CaseDetail)
-@bp.doc(responses=[404, 409])
-@allow("finance")
-def take_back(case_id: int, body: dict[str, Any]) -> dict[str, Any]:
-    """Take a difference out of suspense again."""
-    breaks.take_back(case_id, body["text"], principal(), answers.now())
-    return _after(case_id)
-
-
 @bp.post(f"/cases/<{ID}:case_id>/write-off")
 @bp.input(WordsIn, arg_name="body")
 @bp.output(DecidedOut)
@@ -146,18 +148,6 @@ def write_off(case_id: int, body: dict[str, Any]) -> dict[str, Any]:
     made = breaks.ask_write_off(case_id, body["text"], principal(), answers.now())
     db.session.commit()
     return {"refund": None, "request_id": made.id}
-
-
-@bp.post(f"/cases/<{ID}:case_id>/sign")
-@bp.input(WordsIn, arg_name="body")
-@bp.output(CaseDetail)
-@bp.doc(responses=[404, 409])
-@allow("finance")
-def sign(case_id: int, body: dict[str, Any]) -> dict[str, Any]:
-    """End a case with a reason under one's name: a difference, or where no money hangs on it."""
-    signs = breaks.sign if cases.case_of(case_id).kind == "break" else cases.sign_off
-    signs(case_id, body["text"], principal(), answers.now())
-    return _after(case_id)
 
 
 @bp.get("/orders")
