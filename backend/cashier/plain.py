@@ -74,8 +74,11 @@ def post(letter: Letter, trade: TradeState, now: datetime) -> int | None:
     paid_at = trade.paid_at
     if paid_at is None or rules.day_is_over(business_day(paid_at), now):
         return None  # a day that may be closed already: `books.posting_time` says when it is posted
-    values = _values(letter, trade, paid_at)
-    kept: int | None = db.session.connection().exec_driver_sql(_POST, values).scalar()
+    if db.session().in_transaction():
+        db.session.commit()
+    # One statement is a transaction of its own: neither BEGIN nor COMMIT goes over the wire.
+    alone = db.session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+    kept: int | None = alone.exec_driver_sql(_POST, _values(letter, trade, paid_at)).scalar()
     db.session.commit()
     if kept is not None:
         db.session.expire_all()
