@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.dialects.postgresql import insert
 
 from backend.base.db import db
@@ -58,41 +59,38 @@ def _write(channel: str, day: date, sums: Sums, now: datetime) -> Reconciliation
     return db.session.scalars(returning, execution_options={"populate_existing": True}).one()
 
 
+# Fed with arrays: a day may have more differences than a statement takes parameters.
+_BREAKS = """
+INSERT INTO break AS kept (reconciliation_id, kind, reference, ours_fen, theirs_fen, suggestion)
+SELECT %(proof)s, found.*
+FROM unnest(%(kind)s::text[], %(reference)s::text[], %(ours_fen)s::bigint[],
+            %(theirs_fen)s::bigint[], %(suggestion)s::text[]) AS found
+ON CONFLICT (reconciliation_id, kind, reference) DO UPDATE SET
+    ours_fen = excluded.ours_fen, theirs_fen = excluded.theirs_fen,
+    resolved_at = CASE WHEN kept.resolution = %(by_itself)s THEN NULL ELSE kept.resolved_at END,
+    resolution = CASE WHEN kept.resolution = %(by_itself)s THEN NULL ELSE kept.resolution END
+"""
+
+
 def _write_breaks(reconciliation_id: int, found: Sequence[Difference], now: datetime) -> None:
     """Add what is new; what is gone is resolved by itself, what comes back is open again."""
-    references = [f"{one.kind}:{one.reference}" for one in found]
+    references = sa.literal([f"{one.kind}:{one.reference}" for one in found], pg.ARRAY(sa.Text))
     gone = sa.update(Break).where(
         Break.reconciliation_id == reconciliation_id,
         Break.resolved_at.is_(None),
-        (Break.kind + ":" + Break.reference).not_in(references),
+        (Break.kind + ":" + Break.reference) != sa.all_(references),
     )
     db.session.execute(gone.values(resolved_at=now, resolution=BY_ITSELF))
-    if not found:
-        return
-    rows = [
-        {
-            "reconciliation_id": reconciliation_id,
-            "kind": one.kind,
-            "reference": one.reference,
-            "ours_fen": one.ours_fen,
-            "theirs_fen": one.theirs_fen,
-            "suggestion": rules.SUGGESTIONS[one.kind],
-        }
-        for one in found
-    ]
-    statement = insert(Break).values(rows)
-    came_back = Break.resolution == BY_ITSELF
-    db.session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["reconciliation_id", "kind", "reference"],
-            set_={
-                "ours_fen": statement.excluded.ours_fen,
-                "theirs_fen": statement.excluded.theirs_fen,
-                "resolved_at": sa.case((came_back, None), else_=Break.resolved_at),
-                "resolution": sa.case((came_back, None), else_=Break.resolution),
-            },
-        )
-    )
+    values = {
+        "proof": reconciliation_id,
+        "by_itself": BY_ITSELF,
+        "kind": [one.kind for one in found],
+        "reference": [one.reference for one in found],
+        "ours_fen": [one.ours_fen for one in found],
+        "theirs_fen": [one.theirs_fen for one in found],
+        "suggestion": [rules.SUGGESTIONS[one.kind] for one in found],
+    }
+    db.session.connection().exec_driver_sql(_BREAKS, values)
 
 
 def open_breaks(reconciliation_ids: Sequence[int]) -> list[Break]:

@@ -6,7 +6,9 @@ import pytest
 
 from backend import create_app
 from backend.base.db import db
-from backend.cashier import reconcile
+from backend.cashier import reconcile, statements
+from backend.cashier.channels import parse_statement
+from backend.cashier.models import Statement, StatementLine
 from tests.cashier import big_day
 from tests.conftest import settings_for
 
@@ -42,3 +44,23 @@ def test_a_statement_without_faults_agrees(app, channel):
     reconcile.fetch_statement(channel, big_day.DAY, big_day.MORNING_AFTER)
     assert reconcile.reconcile(channel, big_day.DAY, big_day.MORNING_AFTER).state == "agreed"
     assert not list(big_day.found())
+
+
+def test_numbers_are_kept_as_they_stand_whatever_copy_would_make_of_them(app):
+    plain = parsed(big_day.paid_day("wechat", 3))
+    odd = [plain[0]._replace(transaction_id="a\\tb\tc\nd", out_trade_no="\\N"), *plain[1:]]
+    kept = Statement(
+        channel="wechat", day=big_day.DAY, fetched_at=big_day.NOON, sha1="", file=b"", rows=3
+    )
+    db.session.add(kept)
+    db.session.flush()
+    statements._copy(kept.id, odd)
+    lines = db.session.query(StatementLine).order_by(StatementLine.seq).all()
+    assert [(line.transaction_id, line.out_trade_no) for line in lines] == [
+        (row.transaction_id, row.out_trade_no) for row in odd
+    ]
+    assert [line.out_refund_no for line in lines] == [None] * 3
+
+
+def parsed(rows):
+    return parse_statement("wechat", big_day.written("wechat", rows), big_day.DAY).rows
