@@ -11,6 +11,7 @@ from backend.base.errors import Problem
 from backend.cashier.collection_models import CollectionBatch, CollectionLine, CollectionResult
 from backend.people.models import Staff
 
+LINE_STATES = ("waiting", "success", "failed", "unknown", "withdrawn")
 PAGE = 100
 RECENT = 50
 _COUNTS = """

@@ -51,6 +51,7 @@ MANAGER_FORM = (*(SIGN_IN,) * 3, *(403,) * 3, STOPPED)
 
 PAPER = "<string(maxlength=32):paper_no>"
 I = "<int(max=9223372036854775807):"  # noqa: E741
+BATCH = "/api/v1/staff/collection/batches/<string(maxlength=64):batch_no>"
 TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/"): OPEN,
     ("GET", "/assets/<path:name>"): NONE_SUCH,
@@ -160,6 +161,27 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
         *(204, 403, 204),
     ),
     ("GET", "/api/v1/staff/requests"): MONEY,
+    ("GET", "/api/v1/staff/collection/mandates"): MONEY,
+    # The household has a mandate already; then it is ended.
+    ("POST", "/api/v1/staff/collection/mandates"): (401, *(403,) * 3, 409, 403, 403),
+    ("POST", f"/api/v1/staff/collection/mandates/{I}mandate_id>/cancel"): (
+        *(401, 403, 403, 403),
+        *(200, 403, 403),
+    ),
+    ("GET", "/api/v1/staff/collection/batches"): MONEY,
+    ("POST", "/api/v1/staff/collection/batches"): (401, *(403,) * 3, 422, 403, 403),  # none due
+    ("GET", f"{BATCH}"): MONEY,
+    ("GET", f"{BATCH}/lines"): MONEY,
+    ("GET", f"{BATCH}/file"): (401, *(403,) * 3, 404, 403, 403),  # not written yet
+    ("POST", f"{BATCH}/export"): (401, *(403,) * 3, 409, 403, 403),
+    ("POST", f"{BATCH}/close"): (401, *(403,) * 3, 409, 403, 403),
+    # Finance has drafted it; a manager lets it go, and finance takes it back.
+    ("POST", f"{BATCH}/approve"): (401, *(403,) * 3, 409, 403, 200),
+    ("POST", f"{BATCH}/cancel"): (401, *(403,) * 3, 200, 403, 409),
+    ("POST", "/api/v1/staff/collection/results"): (401, *(403,) * 3, 422, 403, 403),
+    ("GET", "/api/v1/staff/ledger/months/<month>"): MONEY,
+    ("POST", "/api/v1/staff/ledger/months/<month>/close"): (401, *(403,) * 3, 422, 403, 403),
+    ("GET", "/api/v1/staff/ledger/statement"): MONEY,
     ("GET", "/api/v1/staff/counter/places"): MONEY,
     ("GET", "/api/v1/staff/counter/household"): (401, *(403,) * 3, 200, 403, 403),
     # The finance clerk has a shift open, and closes it before the manager would.
@@ -374,6 +396,7 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
 
 DAYS = "?day_from=2026-11-01&day_to=2026-11-02"
 QUERIES = {
+    "statement": f"{DAYS}&code=revenue:heat",
     "household": "?account_no=A-909",
     "tariffs": "?utility=water",
     "preview": DAYS,
@@ -519,6 +542,30 @@ def _money(names):
     }
 
 
+def _books(names):
+    """Bodies of the routes about collection and months."""
+    staff = "/api/v1/staff"
+    batch, why = f"{staff}/collection/batches/{names['batch_no']}", {"reason": "住户要求"}
+    mandate = {"account_no": "A-909", "bank": "icbc", "contract_no": "C2", "holder": "李四"}
+    return {
+        f"{staff}/collection/mandates": {
+            **mandate,
+            "card_no": "622200001",
+            "valid_from": "2026-11-20",
+        },
+        f"{staff}/collection/mandates/{names['mandate_id']}/cancel": why,
+        f"{staff}/collection/batches": {
+            "bank": "icbc",
+            "day": "2026-11-20",
+            "due_by": "2027-11-20",
+        },
+        f"{batch}/close": why,
+        f"{batch}/cancel": why,
+        f"{staff}/collection/results": {"bank": "icbc", "name": "x", "file": "AAAA"},
+        f"{staff}/ledger/months/{names['month']}/close": {"reason": "还没有账"},
+    }
+
+
 def _papers(names):
     """Bodies of the routes about receipts, invoices, titles and templates."""
     mine = f"/api/v1/households/{names['household_id']}"
@@ -599,6 +646,7 @@ def body_of(town, path):
         },
         f"/api/v1/staff/allocation-rules/{town.names['rule_id']}/end": {"day": "2027-05-01"},
         **_papers(town.names),
+        **_books(town.names),
         "/api/v1/staff/counter/shifts": {"drawer_id": 1, "counts": {}},
         "/api/v1/staff/counter/payments": {
             "household_id": town.names["neighbour_id"],
