@@ -19,15 +19,15 @@ from flask import Flask
 PATIENCE_S = 30
 
 
-def until(condition: Callable[[], Any], what: str) -> Any:
+def until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
     """What `condition` gives once it is true; fails the test where it does not come to that."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         found = condition()
         if found:
             return found
         time.sleep(0.05)
-    raise AssertionError(f"{what}: did not happen in {PATIENCE_S} s")
+    raise AssertionError(f"{what}: did not happen in {patience_s} s")
 
 
 def environment(app: Flask, database: str, **changes: str) -> dict[str, str]:

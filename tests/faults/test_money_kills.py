@@ -60,6 +60,9 @@ SELECT e.detail->>'out_trade_no', sum(p.amount_fen) FROM entry e JOIN posting p 
 JOIN account a ON a.id = p.account_id
 WHERE e.kind = 'payment' AND a.code LIKE 'clearing:%' GROUP BY e.id
 """
+# A server that comes back after a crash first brings every file of its directory to the disk,
+# which takes it a minute where others keep the disk busy.
+RECOVERY_S = 180
 # A payment posts when it is asked about: none has to wait for the hour a channel takes to repeat.
 HURRY = "UPDATE procrastinate_jobs SET scheduled_at = NULL WHERE status = 'todo' RETURNING id"
 
@@ -111,7 +114,7 @@ class Server:
     def rows(self, query):
         """What a query finds, however often the server is just recovering."""
         while True:
-            until(self.answers, "PostgreSQL is there again")
+            until(self.answers, "PostgreSQL is there again", RECOVERY_S)
             with suppress(psycopg.OperationalError), psycopg.connect(self.url) as asking:
                 return asking.execute(query).fetchall()
 
@@ -128,7 +131,7 @@ def server(tmp_path_factory):
     directory = tmp_path_factory.mktemp("kills") / "pg"
     server = Server(directory)
     yield server
-    until(server.answers, "PostgreSQL is there to be stopped")
+    until(server.answers, "PostgreSQL is there to be stopped", RECOVERY_S)
     postgres.stop_embedded(directory)
 
 
@@ -244,7 +247,7 @@ def test_killed_at_any_moment_no_payment_is_lost_and_none_is_doubled(
             known = town.acknowledged()
             if n % 3 == 2:
                 server.kill(rng)
-                until(server.answers, "PostgreSQL is there again")
+                until(server.answers, "PostgreSQL is there again", RECOVERY_S)
             else:
                 os.kill(int((web, worker)[n % 3].read_text()), signal.SIGKILL)
             lost = known - {number for number, _ in server.rows(POSTED)}
