@@ -25,6 +25,7 @@ COMMANDS = {
     "ledger": ("backend.ledger.cli", "ledger"),
     "meter": ("backend.meter_commands", "meter"),
     "migrate": ("backend.commands", "migrate"),
+    "papers": ("backend.cashier.papers.cli", "papers"),
     "sandbox": ("payments.sandbox.cli", "sandbox"),
     "schedule": ("collectors.processes", "schedule"),
     "serve": ("backend.commands", "serve"),

@@ -105,7 +105,8 @@ class CounterHouseholdOut(Schema):
 class CounterPaymentOut(Schema):
     """A payment taken at the counter."""
 
-    receipt_no = text()
+    receipt_no = text("names the payment")
+    paper_no = text("its receipt's number (收据号)", allow_none=True)
     account_no = text()
     method = text("cash or pos")
     amount_fen = whole()

@@ -113,6 +113,7 @@ def _payment(row: shifts.Row) -> dict[str, Any]:
     paid = row.payment
     return {
         "receipt_no": paid.receipt_no,
+        "paper_no": row.paper_no,
         "account_no": row.account_no,
         "method": paid.method,
         "amount_fen": paid.amount_fen,

@@ -22,6 +22,7 @@ from backend.base.db import db
 from backend.base.errors import Problem
 from backend.cashier import counter_rules as rules
 from backend.cashier.models import CounterPayment, CounterVoid, Drawer, PosTerminal, Shift
+from backend.cashier.papers.models import Paper
 from backend.ledger import chart
 from backend.ledger import service as ledger
 from backend.ledger.chart import AccountRef
@@ -249,6 +250,7 @@ class Row:
     payment: CounterPayment
     void: CounterVoid | None
     account_no: str
+    paper_no: str | None  # the receipt's number
 
     @property
     def amount_fen(self) -> int:
@@ -273,9 +275,13 @@ def payment_row(receipt_no: str) -> Row | None:
 def _payment_rows(which: sa.ColumnElement[bool]) -> list[Row]:
     """As the database has them: what is proven must not come from memory."""
     rows = db.session.execute(
-        sa.select(CounterPayment, CounterVoid, Household.account_no)
+        sa.select(CounterPayment, CounterVoid, Household.account_no, Paper.paper_no)
         .join(Household, Household.id == CounterPayment.household_id)
         .outerjoin(CounterVoid, CounterVoid.payment_id == CounterPayment.id)
+        .outerjoin(
+            Paper,
+            Paper.business_key == sa.func.concat("receipt:counter:", CounterPayment.receipt_no),
+        )
         .where(which)
         .order_by(CounterPayment.id)
         .execution_options(populate_existing=True)

@@ -34,6 +34,8 @@ from backend.console import (
     imports,
     months,
     orders,
+    paper_templates,
+    papers,
     reading,
     requested,
     rules,
@@ -67,6 +69,8 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, frozenset[str]], ...]], ...] 
             ("console.orders", "订单与退款", MONEY),
             ("console.counter", "柜台收款", frozenset({"finance"})),
             ("console.shifts", "班次", MONEY),
+            ("console.papers", "票据", MONEY),
+            ("console.paper_templates", "票据模板", MONEY),
             ("console.collection", "银行代扣", MONEY),
             ("console.mandates", "代扣签约", MONEY),
             ("console.bank_statements", "银行流水", MONEY),
@@ -121,6 +125,7 @@ PAGES = (
         allocation_rules,
         calibrations,
     ),
+    *(papers, paper_templates),
     *(reading, runs, supplies, anomalies, imports, buses, bus_jobs),
 )
 
@@ -250,8 +255,8 @@ def _below(path: str, url: str) -> bool:
 
 
 def _headers(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = POLICY
-    response.headers["X-Frame-Options"] = "DENY"
+    response.headers.setdefault("Content-Security-Policy", POLICY)
+    response.headers.setdefault("X-Frame-Options", "DENY")
     if request.endpoint != "console.static":
         response.headers["Cache-Control"] = "no-store"  # shared machines: 'back' shows nothing
     return response

@@ -22,6 +22,7 @@ from backend.archive.models import (
 from backend.base.db import db
 from backend.billing import service as billing
 from backend.cashier import shifts
+from backend.cashier.papers import tax
 from backend.notices.models import Subscription
 from backend.people.models import Resident, Staff
 from collectors.demo.people import PEOPLE, STAFF, STAFF_PASSWORD, owner_of
@@ -207,6 +208,7 @@ def ensure_tariffs(start: date) -> None:
 def ensure_staff() -> None:
     """The demonstration's staff, and the hall where they take money."""
     shifts.add_drawer("D1", "营业厅一号台")
+    tax.begin()
     shifts.add_terminal("T1", "营业厅 POS", "icbc")
     for login, name, roles in STAFF:
         db.session.add(
