@@ -62,7 +62,8 @@ def test_a_household_is_found_and_pays_and_the_change_is_said(clerk: Any, hall: 
     answer = take(clerk, hall["flat"], tendered="150")
     page = clerk.get(answer.location).text
     made = db.session.query(CounterPayment).one()
-    assert "已收款" in page and made.receipt_no in page
+    assert "已收款" in page and "SJ01202600000001" in page
+    assert made.receipt_no in answer.location
     assert ">130.23<" in page and ">19.77<" in page
     db.session.expire_all()
     assert [b.state for b in db.session.query(Bill)] == ["paid", "paid"]
