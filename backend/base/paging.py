@@ -24,7 +24,7 @@ class Page:
 
 
 def page_of(
-    query: str | sa.Select[Any], number: int = 1, *, size: int = PAGE, **values: Any
+    query: str | sa.Select[*tuple[Any, ...]], number: int = 1, *, size: int = PAGE, **values: Any
 ) -> Page:
     """Page `number` (from 1) of a query; SQL text ends in LIMIT :limit OFFSET :offset."""
     number = min(max(number, 1), MAX_PAGE)

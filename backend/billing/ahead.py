@@ -13,9 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from backend.archive.models import Household, Meter
+from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.billing import cutoff, topics, wallet
+from backend.base.money import yuan_str
+from backend.billing import cutoff, tariffs, topics, wallet
 from backend.billing.models import PrepaidAccount, PrepaidDay
 from backend.ledger import chart
 from backend.ledger import service as ledger
@@ -70,6 +72,41 @@ def from_wallet(household_id: int, utility: str, amount_fen: int, key: str, now:
     if not known and wallet.held_fen(household_id) < amount_fen:
         raise Problem("balance_short")
     top_up(household_id, utility, amount_fen, key, chart.wallet(household_id), now)
+
+
+def close_account(
+    household_id: int, utility: str, day: date, actor: Principal, now: datetime
+) -> PrepaidAccount:
+    """End paying ahead on a day (its first unpaid one); what is left goes into the balance.
+
+    Problems not_found, range_reversed, handover_not_ready (nights to come, an overdraft).
+    """
+    account = locked(household_id, utility)
+    if account is None:
+        raise Problem("not_found")
+    if not account.opened_on <= day <= business_day(now):
+        raise Problem("range_reversed", "销户日须在开户之后、今天之前（含）。", field="day")
+    close(account, day, now)
+    audit("prepaid.closed", "household", household_id, actor, now=now, utility=utility)
+    return account
+
+
+def close(account: PrepaidAccount, day: date, now: datetime) -> None:
+    """Move what an account holds into the household's balance; Problem handover_not_ready."""
+    code = chart.prepaid(account.utility, account.household_id)
+    held = held_fen(account.household_id, account.utility)
+    name = tariffs.UTILITIES_ZH[account.utility]
+    if (day - account.through).days > 1:
+        why = f"{name}预付费只扣到 {account.through}，请等日结扣费到 {day - timedelta(1)}。"
+        raise Problem("handover_not_ready", why)
+    if held < 0:
+        why = f"{name}预付费透支 {yuan_str(-held)} 元，请先充值。"
+        raise Problem("handover_not_ready", why)
+    account.closed_on = day
+    if held:
+        lines = [(code, held), (chart.wallet(account.household_id), -held)]
+        key = f"prepaid_closed:{account.utility}:{account.household_id}:{day}"
+        ledger.post(key, "prepaid_closed", now, lines)
 
 
 def held_fen(household_id: int, utility: str) -> int:

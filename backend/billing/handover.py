@@ -19,7 +19,7 @@ from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.base.money import yuan_str
-from backend.billing import requests, service, tariffs, topics, wallet
+from backend.billing import ahead, requests, service, tariffs, topics, wallet
 from backend.billing.models import Bill, BillingRequest, Handover, PrepaidAccount
 from backend.billing.usage import standing
 from backend.ledger import chart
@@ -103,20 +103,7 @@ def _close_prepaid(household_id: int, moved_on: date, now: datetime) -> set[str]
         .with_for_update()
     ).all()
     for account in accounts:
-        code = chart.prepaid(account.utility, household_id)
-        held = -ledger.balance_fen(code.code)
-        name = tariffs.UTILITIES_ZH[account.utility]
-        if (moved_on - account.through).days > 1:
-            why = f"{name}预付费只扣到 {account.through}，请等日结扣费到过户前一日。"
-            raise Problem("handover_not_ready", why)
-        if held < 0:
-            why = f"{name}预付费透支 {yuan_str(-held)} 元，请先充值。"
-            raise Problem("handover_not_ready", why)
-        account.closed_on = moved_on
-        if held:
-            lines = [(code, held), (chart.wallet(household_id), -held)]
-            key = f"prepaid_closed:{account.utility}:{household_id}:{moved_on}"
-            ledger.post(key, "prepaid_closed", now, lines)
+        ahead.close(account, moved_on, now)
     return {account.utility for account in accounts}
 
 

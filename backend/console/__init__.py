@@ -31,6 +31,7 @@ from backend.console import (
     collection,
     counter,
     finance,
+    households,
     imports,
     months,
     orders,
@@ -81,6 +82,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, frozenset[str]], ...]], ...] 
         "计费",
         (
             ("console.requests", "待核准", MONEY),
+            ("console.households", "住户", MONEY),
             ("console.tariffs", "价格方案", MONEY),
             ("console.rules", "计费规则", MONEY),
         ),
@@ -118,6 +120,7 @@ PAGES = (
         collection,
         months,
         requested,
+        households,
         tariffs,
         rules,
         cold,

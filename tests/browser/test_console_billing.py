@@ -4,6 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
+from backend.archive.models import Household
 from backend.base.db import db
 from backend.billing import cold, requests, service, tariffs
 from backend.people.service import Principal
@@ -92,3 +93,18 @@ def test_a_draft_is_approved_by_a_press_of_somebody_else(site, page, town):
     page.goto(f"{site}/console/tariffs/{town.id}")
     page.get_by_role("button", name="核准生效").click()
     page.get_by_text("已核准，按生效日执行。").wait_for()
+
+
+def test_a_households_pages_fit_a_desk_and_a_phone(site, page, small_page, town, shot):
+    builders.make_staff("manager", roles=["manager"], name="赵经理")
+    home = db.session.scalars(db.select(Household).limit(1)).one()
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    for name, one in (("desk", page), ("phone", small_page)):
+        sign_in(one, "manager")
+        for number, path in enumerate(("", f"/{home.id}", f"/{home.id}/handover")):
+            one.goto(f"{site}/console/households{path}")
+            one.get_by_role("heading", level=1).wait_for()
+            for summary in one.locator("main section:first-of-type summary").all():
+                summary.click()
+            assert one.evaluate(wide) <= 0, path
+            shot(one, f"household-{name}-{number}")
