@@ -105,6 +105,7 @@ def test_a_handover_is_tried_without_a_trace_then_made_and_completed(app, sign_i
     assert (tried.status_code, "8.00" in tried.text) == (200, True)  # 4 m3 at 2 yuan
     assert db.session.scalar(sa.select(sa.func.count(Bill.id))) == 0
     assert db.session.scalar(sa.select(sa.func.count(Reading.id))) == readings
+    db.session.commit()
     assert post(clerk, url, **form, step="make").status_code == 303
     assert "还有 1 张账单没有缴清" in clerk.get(url).text
     found = db.session.scalars(sa.select(Handover)).one()
