@@ -14,7 +14,6 @@ from fractions import Fraction
 from typing import Any
 
 import sqlalchemy as sa
-from flask import current_app
 
 from backend.allocation import service as allocation
 from backend.archive import rules as archive_rules
@@ -236,7 +235,7 @@ def _load(
         _topups(utility, ids),
         prices,
         topics.in_force(building_id, "prepaid", utility, business_day(now)),
-        season_of(last) if utility == "heat" else None,
+        usage.season_of(last) if utility == "heat" else None,
         _hours(accounts, households, prices, utility, first, last),
     )
 
@@ -271,13 +270,6 @@ def _hours(
             clocked = usage.by_the_clock(used, by_hour, day, following)
             found |= {(key, day): one for key, one in clocked.items()}
     return found
-
-
-def season_of(day: date) -> archive_rules.Season:
-    """The heating season a day lies in, or the next one."""
-    settings = current_app.extensions["nuan_settings"]
-    start, end = (archive_rules.month_day(t) for t in (settings.season_start, settings.season_end))
-    return archive_rules.heating_season(day, start, end)
 
 
 def _prices(

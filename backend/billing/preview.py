@@ -20,6 +20,7 @@ from backend.base.errors import Problem
 from backend.billing import pricing, regions, usage
 from backend.billing.lines import total_fen
 from backend.billing.models import Bill, Tariff
+from backend.billing.season_cap import SoFar
 
 MAX_BILLS = 50_000  # priced in one go; a larger company looks at a region at a time
 SAMPLES = 5
@@ -122,6 +123,7 @@ def facts_of_basis(basis: Mapping[str, Any]) -> pricing.Facts:
         kept["suspended"],
         kept["persons"],
         [pricing.YearPart(*part) for part in kept["years"]],
+        so_far=SoFar(*kept.get("so_far", ())),
     )
 
 

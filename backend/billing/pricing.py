@@ -15,8 +15,9 @@ from typing import Any
 from backend.base.energy import gj_from_wh, kwh_from_wh
 from backend.base.exact import exact, plain, to_decimal
 from backend.base.money import fen_of, yuan_str
-from backend.billing import rules
+from backend.billing import rules, season_cap
 from backend.billing.lines import Line
+from backend.billing.season_cap import NOTHING_YET, SoFar
 from backend.billing.tiered import Tier, TierTariff, tiered_lines
 from backend.billing.tou import Interval, TouRule, minute_of, tou_lines
 
@@ -39,7 +40,7 @@ class Facts:
     """What a bill is made from: area in 0.01 m2, usage in Wh or litres, the period's days.
 
     `years` cuts the usage at New Year for tiers (none: all of it in one year, nothing prior);
-    `intervals` cuts it by the clock for time of use.
+    `intervals` cuts it by the clock for time of use; `so_far` is the season before it, for a cap.
     """
 
     area_dm2: int
@@ -49,6 +50,7 @@ class Facts:
     persons: int | None = None
     years: Sequence[YearPart] = ()
     intervals: Sequence[Interval] | None = None
+    so_far: SoFar = NOTHING_YET
 
     @property
     def area_m2(self) -> Decimal:
@@ -82,7 +84,10 @@ def _two_part(params: Params, facts: Facts) -> list[Line]:
     if facts.suspended:
         return [basic]
     heat_gj = gj_from_wh(_known(facts))
-    return [basic, *rules.flat_price("metered", "计量热费", heat_gj, "吉焦", Decimal(params["k2"]))]
+    metered = rules.flat_price("metered", "计量热费", heat_gj, "吉焦", Decimal(params["k2"]))
+    if "monthly_cap" not in params:
+        return [basic, *metered]
+    return season_cap.capped([basic, *metered], params, facts.area_m2, facts.days, facts.so_far)
 
 
 def _area(params: Params, facts: Facts) -> list[Line]:

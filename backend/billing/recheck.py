@@ -27,6 +27,7 @@ from backend.billing import (
     recheck_frames,
     recheck_season,
     season,
+    season_cap,
     topics,
     usage,
 )
@@ -124,6 +125,7 @@ def _usage(checker: Checker, bill: Bill) -> Iterator[str]:
     if bill.basis.get("advance"):
         return
     yield from _prior(bill)
+    yield from _season(bill)
     if bill.run_id is not None:
         share = db.session.get_one(AllocationShare, (bill.run_id, bill.household_id))
         if share.energy_wh != bill.basis["used"]:
@@ -191,6 +193,41 @@ def _prior(bill: Bill) -> Iterator[str]:
         )
         if counted != prior:
             yield f"{year} 年此前各账单已计用量 {counted}，账单从 {prior} 起分档。"
+
+
+# The season's bills as they stood when this one was made; see usage.so_far_of.
+_SO_FAR = """
+SELECT coalesce(sum(l.fee), 0)::bigint, coalesce(sum(b.amount_fen), 0)::bigint,
+       coalesce(sum(b.period_to - b.period_from), 0)::int
+  FROM bill b LEFT JOIN bill r ON r.about_id = b.id AND r.kind = 'reversal'
+ CROSS JOIN LATERAL (SELECT coalesce(sum(amount_fen), 0) AS fee FROM bill_line
+                      WHERE bill_id = b.id AND code <> :cap) l
+ WHERE b.household_id = :household AND b.utility = 'heat' AND b.kind = 'usage' AND b.id < :id
+   AND (r.id IS NULL OR r.id > :id) AND NOT b.basis ? 'advance'
+   AND b.period_from >= :season AND b.period_to <= :day
+   AND NOT EXISTS (SELECT 1 FROM handover h WHERE h.household_id = b.household_id
+                   AND h.state = 'done' AND b.period_from < h.moved_on AND h.done_at <= :at)
+"""
+
+
+def _season(bill: Bill) -> Iterator[str]:
+    """What a cap on monthly bills went on from is what the season's bills before came to."""
+    kept = bill.basis.get("facts", {}).get("so_far")
+    if kept is None:
+        return
+    row = db.session.execute(
+        sa.text(_SO_FAR),
+        {
+            "cap": season_cap.CODE,
+            "household": bill.household_id,
+            "id": bill.id,
+            "season": usage.season_of(bill.period_from).day_from,
+            "day": bill.period_from,
+            "at": bill.issued_at,
+        },
+    ).one()
+    if list(row) != kept:
+        yield f"本季此前各账单合计（费用、已出账、天数）为 {list(row)}，账单用的是 {kept}。"
 
 
 def _priced(bill: Bill) -> list[Line]:

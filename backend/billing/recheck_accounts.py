@@ -166,7 +166,7 @@ def _nights(
 ) -> Iterator[str]:
     """Each night's deduction and balance, by the price it names, from the one before."""
     state = prepaid.Account(0)
-    season = prepayment.season_of(held.through) if held.utility == "heat" else None
+    season = usage.season_of(held.through) if held.utility == "heat" else None
     rule = {"warn_fen": None, "close_after_days": None}
     expected = held.opened_on
     for row in days:

@@ -17,6 +17,7 @@ from backend.base.errors import Problem
 from backend.billing import pricing, tariffs, topics, usage
 from backend.billing.lines import Line, explain_zh, total_fen
 from backend.billing.models import Bill, BillLine, BillPayment, Tariff
+from backend.billing.season_cap import SoFar
 from backend.billing.usage import Used
 from backend.ledger import chart
 from backend.ledger import service as ledger
@@ -71,6 +72,7 @@ def issue(
     usages = _with_area_only(usages, households, priced)
     by_household = {h.id: priced[h.customer_class] for h in households}
     usages = usage.by_the_clock(usages, by_household, period_from, period_to)
+    usages = usage.in_the_season(usages, by_household, period_from)
     cycle = topics.in_force(building_id, "cycle", utility, period_from)
     period = Period(
         utility, period_from, period_to, business_day(now) + timedelta(days=cycle["due_days"])
@@ -125,10 +127,18 @@ def _price_one(
             "suspended": facts.suspended,
             "persons": facts.persons,
             "years": [[p.year, p.used, p.prior, p.months] for p in facts.years],
+            **_season_facts(tariff, facts.so_far),
         },
         "notes": list(used.flags),
     }
     return new_bill(household.id, period, tariff.id, lines, run_id=used.run_id, basis=basis)
+
+
+def _season_facts(tariff: Tariff, so_far: SoFar) -> dict[str, list[int]]:
+    """What a cap on monthly bills was counted from."""
+    if "monthly_cap" not in tariff.params:
+        return {}
+    return {"so_far": [so_far.fee_fen, so_far.billed_fen, so_far.days]}
 
 
 def keep(bills: Sequence[Bill], now: datetime) -> None:

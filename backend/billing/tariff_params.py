@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from backend.billing import pricing
+from backend.billing import pricing, season_cap
 from backend.billing.tou import DAY_MIN, Interval
 
 KINDS = {
@@ -62,6 +62,8 @@ def _whole(kind: str, params: Mapping[str, Any]) -> list[Fault]:
         and {"cap_ratio", "suspension_ratio"} & {*params}
     ):
         return [Fault("area_price", "封顶或停热收费需要写明面积热价 area_price。")]
+    if "monthly_cap" in params and "cap_ratio" not in params:
+        return [Fault("cap_ratio", "按月封顶需要写明封顶比例 cap_ratio。")]
     try:
         if "tiers" in params:
             pricing.tier_tariff(params)
@@ -103,6 +105,11 @@ def _ratio(value: object) -> str | None:
 def _days(value: object) -> str | None:
     good = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 366
     return None if good else "采暖季天数须为 1 到 366 的整数。"
+
+
+def _monthly_cap(value: object) -> str | None:
+    good = value in season_cap.KINDS
+    return None if good else f"按月封顶须为 {' 或 '.join(season_cap.KINDS)}。"
 
 
 def _persons(value: object) -> str | None:
@@ -155,6 +162,7 @@ _CHECKS: dict[str, Callable[[object], str | None]] = {
     **dict.fromkeys(("k1", "k2", "price", "area_price"), _number),
     **dict.fromkeys(("cap_ratio", "suspension_ratio"), _ratio),
     "season_days": _days,
+    "monthly_cap": _monthly_cap,
     "base_persons": _persons,
     "title": _text,
     "unit": _text,
@@ -173,7 +181,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "tou_tiered": ("schedule", "prices", "tiers"),
 }
 _MAY: dict[str, tuple[str, ...]] = {
-    "two_part": ("area_price", "cap_ratio", "suspension_ratio"),
+    "two_part": ("area_price", "cap_ratio", "suspension_ratio", "monthly_cap"),
     "area": ("suspension_ratio",),
     "flat": ("title",),
     "components": ("titles",),

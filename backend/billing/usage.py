@@ -9,15 +9,19 @@ from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
+from flask import current_app
 
 from backend.allocation import service as allocation
 from backend.allocation.models import AllocationRun, AllocationShare
+from backend.archive import rules as archive_rules
 from backend.archive.models import Household, Meter
 from backend.base.clock import SHANGHAI, day_start
 from backend.base.db import db
 from backend.base.energy import kwh_from_wh
 from backend.billing.models import Bill, Tariff
 from backend.billing.pricing import Facts, YearPart
+from backend.billing.season_cap import CODE as CAP
+from backend.billing.season_cap import NOTHING_YET, SoFar
 from backend.billing.splits import split_over_periods
 from backend.billing.tou import Interval
 from backend.metering import closing, rules
@@ -37,6 +41,7 @@ class Used:
     basis: dict[str, Any]
     run_id: int | None = None
     intervals: Sequence[Interval] | None = None
+    so_far: SoFar = NOTHING_YET
     flags: tuple[str, ...] = field(default=())
 
 
@@ -192,7 +197,49 @@ def facts_of(
         household.persons,
         [replace(part, prior=prior.get(part.year, 0)) for part in years],
         used.intervals,
+        used.so_far,
     )
+
+
+# The season's bills before a day, their fee without what a cap changed; of this owner's time.
+_SO_FAR = """
+SELECT b.household_id, sum(l.fee)::bigint, sum(b.amount_fen)::bigint,
+       sum(b.period_to - b.period_from)::int
+  FROM bill b CROSS JOIN LATERAL (
+       SELECT coalesce(sum(amount_fen), 0) AS fee FROM bill_line
+        WHERE bill_id = b.id AND code <> :cap) l
+ WHERE b.household_id = ANY(:households) AND b.utility = 'heat' AND b.kind = 'usage'
+   AND b.state <> 'reversed' AND NOT b.basis ? 'advance'
+   AND b.period_from >= :season AND b.period_to <= :day
+   AND NOT EXISTS (SELECT 1 FROM handover h WHERE h.household_id = b.household_id
+                   AND h.state = 'done' AND b.period_from < h.moved_on)
+ GROUP BY 1
+"""
+
+
+def in_the_season(
+    used: dict[int, Used], tariffs: dict[int, Tariff], period_from: date
+) -> dict[int, Used]:
+    """With the season so far of those whose price caps monthly bills; the others as they are."""
+    capped = [key for key in used if key in tariffs and "monthly_cap" in tariffs[key].params]
+    if not capped:
+        return used
+    before = so_far_of(capped, period_from)
+    return used | {key: replace(used[key], so_far=before.get(key, NOTHING_YET)) for key in capped}
+
+
+def so_far_of(household_ids: Sequence[int], day: date) -> dict[int, SoFar]:
+    """household -> the bills of the heating season that end by a day."""
+    known = {"households": list(household_ids), "cap": CAP, "day": day}
+    rows = db.session.execute(sa.text(_SO_FAR), known | {"season": season_of(day).day_from})
+    return {row[0]: SoFar(row[1], row[2], row[3]) for row in rows}
+
+
+def season_of(day: date) -> archive_rules.Season:
+    """The heating season a day lies in, or the last one before it."""
+    settings = current_app.extensions["nuan_settings"]
+    start, end = (archive_rules.month_day(t) for t in (settings.season_start, settings.season_end))
+    return archive_rules.heating_season(day, start, end)
 
 
 def suspended(household: Household, day: date) -> bool:

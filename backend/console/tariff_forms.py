@@ -126,6 +126,15 @@ _FIELDS: Mapping[str, Callable[[str], tuple[Field, ...]]] = {
             hint="有封顶或停热比例时必填。",
         ),
         _optional(percent_field, "cap_ratio", "封顶为面积热费的", hint="不填：不封顶。"),
+        _optional(
+            forms.select_field,
+            *("monthly_cap", "每月账单也封顶"),
+            {
+                "season": "本季累计不超过全季封顶额",
+                "by_days": "本季累计不超过已过天数的封顶额",
+            },
+            hint="不选：只在采暖季结算时封顶。",
+        ),
         _SUSPENSION,
     ),
     "area": lambda utility: (
@@ -258,6 +267,7 @@ EXAMPLES: dict[str, Params] = {
         "season_days": 183,
         "area_price": "38.32",
         "cap_ratio": "1",
+        "monthly_cap": "season",
         "suspension_ratio": "0.2",
     },
     "area": {"price": "38.32", "season_days": 183, "suspension_ratio": "0.2"},

@@ -29,7 +29,7 @@ from backend.cashier import reconcile
 from backend.cashier.models import PaymentOrder
 from backend.ledger import chart
 from backend.ledger import service as ledger
-from backend.notices import service as notices
+from backend.notices import queueing
 from collectors.demo import archive, history
 from collectors.demo.history import Calendar
 from collectors.map_files import field_maps
@@ -228,7 +228,7 @@ def day_is_proven(order: str, bill: dict) -> None:
 def neighbour_is_reminded(clock: FixedClock, phone: Phone, database: str) -> None:
     clock.advance(days=20)
     for _ in range(3):
-        notices.remind_overdue(clock.now())
+        queueing.remind_overdue(clock.now())
         db.session.commit()
         work(database)
     messages = [m for m in phone.get("messages")["messages"] if m["openid"] == "demo-wang"]
