@@ -17,6 +17,7 @@ from backend.ledger.chart import KINDS
 ABOVE = (
     "backend.cashier.checks",
     "backend.cashier.counter_checks",
+    "backend.cashier.collection_checks",
     "backend.cashier.papers.checks",
     "backend.billing.checks",
 )

@@ -434,3 +434,13 @@ def test_the_entries_of_a_batch_name_it(town, clock):
     entry = db.session.scalars(sa.select(Entry).where(Entry.business_key == f"bank:{number}")).one()
     assert entry.detail == {"out_trade_no": number, "batch_no": batch.batch_no}
     assert collection_results.MAX_KEPT == 100
+
+
+def test_a_line_that_says_otherwise_than_its_order_is_found(town, clock):
+    town.flat(GOOD, 1000)
+    batch = sent(town, clock.now())
+    take(town, answered(town, batch, clock.now()), clock.now())
+    number = db.session.scalars(sa.select(CollectionLine.order_no)).one()
+    db.session.execute(sa.update(CollectionLine).values(state="failed"))
+    db.session.commit()
+    assert ledger.check() == [f"collection line {number}: failed, its order is paid"]
