@@ -12,16 +12,19 @@ from werkzeug.wrappers import Response
 from backend.allocation import readiness, ruling
 from backend.allocation.case import households_of
 from backend.allocation.methods import METHODS
-from backend.allocation.models import AllocationRule
+from backend.allocation.models import AllocationRule, AllocationRun
 from backend.archive.models import Building, Household, Region
 from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.base.paging import page_of
+from backend.billing import reallocation
 from backend.console import allocation_forms, asked, forms
 from backend.console.runs import ID, MAX_CHOICES
 from backend.console.sessions import attempt, now, roles
 from backend.people import access
+
+MAX_RUNS = 12
 
 
 def register(blueprint: Blueprint) -> None:
@@ -31,6 +34,7 @@ def register(blueprint: Blueprint) -> None:
     add(f"/allocation/<{ID}:building_id>", "allocation_building", building_page)
     add(f"/allocation/<{ID}:building_id>/<method>", "allocation_new", rule_new)
     add(f"/allocation/<{ID}:building_id>/<method>", "allocation_set", rule_set, methods=["POST"])
+    add(f"/allocation-runs/<{ID}:run_id>/correct", "run_correct", run_correct, methods=["POST"])
     add(f"/allocation-rules/<{ID}:rule_id>/end", "allocation_end", rule_end, methods=["POST"])
 
 
@@ -95,10 +99,33 @@ def building_page(building_id: int) -> str:
         words_of=lambda rule: allocation_forms.words(rule.method, rule.options, homes),
         choices=[(code, METHODS[code], readiness.needs(code, {}, facts)) for code in METHODS],
         methods=METHODS,
+        runs=db.session.scalars(_billed_runs(building_id)).all(),
         flats=len(facts.homes),
         today=today,
         may_set="manager" in roles(),
     )
+
+
+def _billed_runs(building_id: int) -> sa.Select[Any]:
+    """The latest runs bills stand on, which only a correction by two persons can replace."""
+    billed = sa.select(AllocationRun).where(
+        AllocationRun.building_id == building_id,
+        AllocationRun.locked_at.is_not(None),
+        AllocationRun.superseded_by.is_(None),
+    )
+    return billed.order_by(AllocationRun.period_from.desc()).limit(MAX_RUNS)
+
+
+@access.allow("finance", "manager")
+def run_correct(run_id: int) -> Response:
+    """Ask for a billed run to be shared out anew; somebody else decides."""
+    run = db.session.get(AllocationRun, run_id)
+    if run is None:
+        raise Problem("not_found")
+    reason = request.form.get("reason", "").strip()[:200].replace("\x00", "")
+    who = access.principal()
+    attempt(lambda: reallocation.ask(run_id, reason, who, now()), "已申请，由另一位管理人员核准。")
+    return redirect(url_for("console.allocation_building", building_id=run.building_id), 303)
 
 
 def _building(building_id: int) -> Building:

@@ -360,6 +360,7 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", f"/console/households/{I}household_id>/handover"): MONEY_FORM,
     ("POST", f"/console/handovers/{I}handover_id>/complete"): MONEY_FORM,
     ("POST", f"/console/bills/{I}bill_id>/reverse"): MONEY_FORM,
+    ("POST", f"/console/allocation-runs/{I}run_id>/correct"): MONEY_FORM,
     ("GET", "/console/rules"): MONEY_PAGE,
     ("GET", "/console/rules/<topic>/new"): MONEY_PAGE,
     ("POST", "/console/rules/<topic>"): MONEY_FORM,

@@ -3,7 +3,9 @@
 from datetime import date
 
 from backend.allocation import ruling
+from backend.allocation.models import AllocationRun
 from backend.base.db import db
+from backend.billing import requests, service
 from tests import builders, paper18
 from tests.console.conftest import post
 
@@ -87,3 +89,17 @@ def test_a_method_or_building_that_is_not_there_is_not_found(app, sign_in):
     assert boss.get(f"/console/allocation/{house.id}/guess").status_code == 404
     assert boss.get("/console/allocation/99999").status_code == 404
     assert boss.get("/console/allocation/99999/area").status_code == 404
+
+
+def test_a_billed_run_is_asked_to_be_corrected_from_its_buildings_page(app, sign_in):
+    builders.make_tariff("heat", "two_part", {"k1": "16.5", "k2": "44.41", "season_days": 183})
+    house, _ = paper18.load(FIRST)
+    service.issue(house.id, "heat", FIRST, date(2026, 11, 19), builders.NOON)
+    db.session.commit()
+    boss = sign_in("manager")
+    at = f"/console/allocation/{house.id}"
+    assert "2026-11-17 至 2026-11-18" in boss.get(at).text
+    run_id = db.session.scalar(db.select(AllocationRun.id))
+    post(boss, f"/console/allocation-runs/{run_id}/correct", at, reason="户表装反")
+    (asked,) = requests.waiting()
+    assert (asked.kind, asked.subject_id, asked.reason) == ("reallocation", run_id, "户表装反")
