@@ -58,7 +58,7 @@ def issue(
     with a reason, never billed from a guess.  `only`: these households (a final bill).
     """
     if period_to > business_day(now):
-        raise Problem("period_not_over")
+        raise Problem("period_not_over", f"计费期到 {period_to} 零点才结束，请在那之后再出账。")
     households = unbilled(building_id, utility, period_from, period_to, only)
     if not households:
         return Issued()
