@@ -28,7 +28,7 @@ class MandatesIn(Schema):
     before = Whole(1, query=True, load_default=None)
 
 
-class ReasonIn(Schema):
+class OptionalReasonIn(Schema):
     """Why."""
 
     reason = Text(0, 200, load_default="")

@@ -239,7 +239,7 @@ class TemplatesOut(Schema):
     templates = fields.List(fields.Nested(TemplateRowOut))
 
 
-class PreviewOut(Schema):
+class SpecimenOut(Schema):
     """A specimen printed by a template."""
 
     html = text()

@@ -24,7 +24,7 @@ from backend.api.schemas_books import (
     MandatesIn,
     MandatesOut,
     MonthOut,
-    ReasonIn,
+    OptionalReasonIn,
     ResultIn,
     ResultOut,
     StatementIn,
@@ -68,7 +68,7 @@ def sign(body: dict[str, Any]) -> dict[str, Any]:
 
 
 @bp.post(f"/collection/mandates/<{ID}:mandate_id>/cancel")
-@bp.input(ReasonIn, arg_name="body")
+@bp.input(OptionalReasonIn, arg_name="body")
 @bp.output(MandateOut)
 @bp.doc(responses=[404, 409])
 @allow("finance")
@@ -153,7 +153,7 @@ def file(batch_no: str) -> Response:
 
 
 @bp.post(f"{BATCH}/cancel")
-@bp.input(ReasonIn, arg_name="body")
+@bp.input(OptionalReasonIn, arg_name="body")
 @bp.output(BatchOut)
 @bp.doc(responses=[404, 409])
 @allow("finance", "manager")
@@ -165,7 +165,7 @@ def cancel(batch_no: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 @bp.post(f"{BATCH}/close")
-@bp.input(ReasonIn, arg_name="body")
+@bp.input(OptionalReasonIn, arg_name="body")
 @bp.output(BatchOut)
 @bp.doc(responses=[404, 409])
 @allow("finance")
@@ -203,7 +203,7 @@ def month_view(month: str) -> dict[str, Any]:
 
 
 @bp.post("/ledger/months/<month>/close")
-@bp.input(ReasonIn, arg_name="body")
+@bp.input(OptionalReasonIn, arg_name="body")
 @bp.output(MonthOut)
 @bp.doc(responses=[404, 409])
 @allow("finance")

@@ -9,8 +9,8 @@ from apiflask import APIBlueprint
 from backend.api import answers
 from backend.api.fields import ID
 from backend.api.schemas_papers import (
-    PreviewOut,
     SeenIn,
+    SpecimenOut,
     TemplateEditIn,
     TemplateIn,
     TemplateOut,
@@ -54,7 +54,7 @@ def draft(body: dict[str, Any]) -> dict[str, Any]:
 
 @bp.post("/paper-templates/preview")
 @bp.input(TemplateSourceIn, arg_name="body")
-@bp.output(PreviewOut)
+@bp.output(SpecimenOut)
 @bp.doc(responses=[503])
 @allow("finance", "manager")
 def preview(body: dict[str, Any]) -> dict[str, Any]:

@@ -262,7 +262,7 @@ def _raise_stopped(*_: object) -> None:
 
 
 def _environment(settings: config.Settings, keys: SandboxKeys) -> dict[str, str]:
-    """The settings that point the parts at the sandbox."""
+    """The settings that point the parts at the sandbox; its people may be told at any hour."""
     sandbox = f"http://{HOST}:{settings.sandbox_port}"
     return {
         "NUAN_VAR_DIR": str(settings.var),
@@ -273,6 +273,7 @@ def _environment(settings: config.Settings, keys: SandboxKeys) -> dict[str, str]
         "NUAN_WECHAT_OAUTH_URL": f"{sandbox}/connect/oauth2/authorize",
         "NUAN_WECHAT_BRIDGE_URL": f"{sandbox}/sandbox/bridge.js",
         "NUAN_WECHAT_OVERDUE_TEMPLATE": load.TEMPLATE,
+        "NUAN_QUIET_HOURS": "off",
         "NUAN_WXPAY_API_URL": sandbox,
         "NUAN_WXPAY_MCHID": keys.mchid,
         "NUAN_WXPAY_SERIAL": keys.merchant_serial,
