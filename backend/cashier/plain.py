@@ -77,9 +77,9 @@ def post(letter: Letter, trade: TradeState, now: datetime) -> int | None:
     if db.session().in_transaction():
         db.session.commit()
     # One statement is a transaction of its own: neither BEGIN nor COMMIT goes over the wire.
-    alone = db.session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-    kept: int | None = alone.exec_driver_sql(_POST, _values(letter, trade, paid_at)).scalar()
-    db.session.commit()
+    with db.engine.connect() as connection:
+        alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+        kept: int | None = alone.exec_driver_sql(_POST, _values(letter, trade, paid_at)).scalar()
     if kept is not None:
         db.session.expire_all()
     return kept
