@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from backend.base.db import Base, Big, BigId, Created, Day, Instant, Json, Tags, ref
@@ -101,19 +102,27 @@ class AllocationShare(Base):
 
 
 class Settlement(Base):
-    """Many buildings' heat shared for one period, building by building, each exactly once."""
+    """Work on many buildings for one period, building by building, each exactly once.
+
+    `kind`: heat (shared out), advance (the season's fee by area, due on `due_on`), season (its
+    account settled).
+    """
 
     __tablename__ = "settlement"
     __table_args__ = (
         sa.CheckConstraint("period_from < period_to", name="not_empty"),
         sa.CheckConstraint("state IN ('running', 'done', 'cancelled')", name="state"),
+        sa.CheckConstraint("kind IN ('heat', 'advance', 'season')", name="kind"),
+        sa.CheckConstraint("(kind = 'advance') = (due_on IS NOT NULL)", name="due_on"),
     )
 
     id: Mapped[BigId]
+    kind: Mapped[str] = mapped_column(server_default="heat")
     region_id: Mapped[int | None] = ref("region", nullable=True, index=False)
     title: Mapped[str]
     period_from: Mapped[Day]
     period_to: Mapped[Day]
+    due_on: Mapped[date | None]
     state: Mapped[str] = mapped_column(server_default="running")
     asked_by: Mapped[int | None] = ref("staff", nullable=True, index=False)
     created_at: Mapped[Instant]
@@ -121,7 +130,10 @@ class Settlement(Base):
 
 
 class SettlementItem(Base):
-    """One building of a settlement: waiting, done (with its run), refused (and why), cancelled."""
+    """One building of a settlement: waiting, done, refused (and why), cancelled.
+
+    Done, heat has its run; a season has its `outcome` (see billing.seasons.Outcome).
+    """
 
     __tablename__ = "settlement_item"
     __table_args__ = (
@@ -134,6 +146,7 @@ class SettlementItem(Base):
     run_id: Mapped[int | None] = ref("allocation_run", nullable=True, index=False)
     code: Mapped[str | None]
     detail: Mapped[str | None]
+    outcome: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     ended_at: Mapped[datetime | None]
 
 

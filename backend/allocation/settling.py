@@ -1,8 +1,11 @@
-"""All buildings' heat shared for a season: building by building, each exactly once, resumable."""
+"""Work for a season on many buildings: building by building, each exactly once, resumable.
+
+What is done to a building is a `Kind`: heat is shared out here; other rooms add theirs to KINDS.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -22,19 +25,37 @@ from backend.people.service import Principal, audit
 MAX_SHOWN = 100
 MAX_DAYS = 366
 
-# Every building of a region and below (all of them for none) with a rule in the period.
-_ITEMS = sa.text("""
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a settlement does to each building; `work` writes what came of it into the item."""
+
+    work: Callable[[SettlementItem, Settlement, datetime], None]
+    task: str  # takes settlement_id and building_id, and calls `settle`
+    buildings: str  # SQL over building b, :since and :until: which of a region's it is about
+    none: str  # what is said where there are none
+    past: bool = True  # only for a period that is over
+
+
+KINDS: dict[str, Kind] = {}
+HEAT = ("heat",)
+
+# The buildings of a region and below (all of them for none) that a kind is about.
+_ITEMS = """
     WITH RECURSIVE below(id) AS (
         SELECT id FROM region WHERE id = CAST(:region AS bigint)
         UNION ALL SELECT r.id FROM region r JOIN below b ON r.parent_id = b.id)
     INSERT INTO settlement_item (settlement_id, building_id)
     SELECT :settlement, b.id FROM building b
      WHERE (CAST(:region AS bigint) IS NULL OR b.region_id IN (SELECT id FROM below))
-       AND EXISTS (SELECT 1 FROM allocation_rule a
-                    WHERE a.building_id = b.id AND a.effective_from < :until
-                      AND (a.effective_to IS NULL OR a.effective_to > :since))
+       AND ({buildings})
     RETURNING building_id
-""")
+"""
+_RULED = """
+    EXISTS (SELECT 1 FROM allocation_rule a
+             WHERE a.building_id = b.id AND a.effective_from < :until
+               AND (a.effective_to IS NULL OR a.effective_to > :since))
+"""
 
 
 def start(
@@ -43,8 +64,10 @@ def start(
     period_to: date,
     actor: Principal | None,
     now: datetime,
+    kind: str = "heat",
+    due_on: date | None = None,
 ) -> Settlement:
-    """Begin to settle [period_from, period_to) of a region's buildings, or of all; audited.
+    """Begin a kind of work over [period_from, period_to) of a region's buildings, or all; audited.
 
     Problem period_not_over for a season that is not over, range_*, nothing_to_settle.
     """
@@ -52,7 +75,7 @@ def start(
         raise Problem("range_reversed", field="period_to")
     if (period_to - period_from).days > MAX_DAYS:
         raise Problem("range_too_long", field="period_to")
-    if period_to > business_day(now):
+    if KINDS[kind].past and period_to > business_day(now):
         raise Problem(
             "period_not_over",
             f"{period_to} 之前的用热还没有结束，请在 {period_to} 日结之后再结算。",
@@ -62,6 +85,8 @@ def start(
     if region_id is not None and region is None:
         raise Problem("not_found", field="region_id")
     row = Settlement(
+        kind=kind,
+        due_on=due_on,
         region_id=region_id,
         title=region.name if region else "全部楼栋",
         period_from=period_from,
@@ -71,26 +96,36 @@ def start(
     )
     db.session.add(row)
     db.session.flush()
-    chosen = {"settlement": row.id, "region": region_id, "since": period_from, "until": period_to}
-    buildings = db.session.execute(_ITEMS, chosen).scalars().all()
-    if not buildings:
-        raise Problem("nothing_to_settle")
-    _defer(row.id, buildings)
-    audit("settlement.started", "settlement", row.id, actor, now=now, buildings=len(buildings))
+    buildings = _choose(row)
+    _defer(row, buildings)
+    detail = {"buildings": len(buildings), "kind": kind}
+    audit("settlement.started", "settlement", row.id, actor, now=now, **detail)
     return row
 
 
-def _defer(settlement_id: int, buildings: Sequence[int]) -> None:
+def _choose(row: Settlement) -> Sequence[int]:
+    """Its buildings, each an item that waits.  Problem nothing_to_settle."""
+    kind = KINDS[row.kind]
+    statement = sa.text(_ITEMS.format(buildings=kind.buildings))
+    chosen = {"settlement": row.id, "region": row.region_id}
+    days = {"since": row.period_from, "until": row.period_to}
+    buildings = db.session.execute(statement, chosen | days).scalars().all()
+    if not buildings:
+        raise Problem("nothing_to_settle", kind.none)
+    return buildings
+
+
+def _defer(row: Settlement, buildings: Sequence[int]) -> None:
     tasks.defer_many(
-        "allocation.settle",
-        [{"settlement_id": settlement_id, "building_id": b} for b in sorted(buildings)],
+        KINDS[row.kind].task,
+        [{"settlement_id": row.id, "building_id": b} for b in sorted(buildings)],
     )
 
 
 def settle(settlement_id: int, building_id: int, now: datetime) -> SettlementItem:
     """Settle one building; one that is no longer waiting is left as it is.  Commits.
 
-    The run and the item's state are one transaction: a process killed in between has done
+    What is done and the item's state are one transaction: a process killed in between has done
     nothing, and the task that comes again does it all.
     """
     item = _settled(settlement_id, building_id, now)
@@ -107,7 +142,7 @@ def _settled(settlement_id: int, building_id: int, now: datetime) -> SettlementI
         return item
     try:
         with db.session.begin_nested():
-            item.run_id = _run(building_id, parent, now).id
+            KINDS[parent.kind].work(item, parent, now)
         item.state, item.code, item.detail = "done", None, None
     except Problem as problem:
         item.state, item.code, item.detail = "refused", problem.code, problem.detail
@@ -123,6 +158,13 @@ def _item(settlement_id: int, building_id: int) -> SettlementItem:
         with_for_update=True,
         populate_existing=True,
     )
+
+
+def _share(item: SettlementItem, parent: Settlement, now: datetime) -> None:
+    item.run_id = _run(item.building_id, parent, now).id
+
+
+KINDS["heat"] = Kind(_share, "allocation.settle", _RULED, "所选范围内没有设置分摊规则的楼栋。")
 
 
 def _run(building_id: int, parent: Settlement, now: datetime) -> AllocationRun:
@@ -180,16 +222,21 @@ def _end(settlement_id: int, now: datetime) -> None:
     )
 
 
-def _locked(settlement_id: int) -> Settlement:
+def _locked(settlement_id: int, kinds: Collection[str]) -> Settlement:
     found = db.session.get(Settlement, settlement_id, with_for_update=True, populate_existing=True)
-    if found is None:
+    if found is None or found.kind not in kinds:
         raise Problem("not_found")
     return found
 
 
-def cancel(settlement_id: int, actor: Principal, now: datetime) -> Settlement:
-    """Stop a settlement; buildings that are done stay done. Problem settlement_ended; audited."""
-    row = _locked(settlement_id)
+def cancel(
+    settlement_id: int, actor: Principal, now: datetime, kinds: Collection[str] = HEAT
+) -> Settlement:
+    """Stop a settlement; buildings that are done stay done; audited.
+
+    Problem settlement_ended, not_found for one of another kind.
+    """
+    row = _locked(settlement_id, kinds)
     if row.state != "running":
         raise Problem("settlement_ended")
     row.state, row.ended_at = "cancelled", now
@@ -198,19 +245,21 @@ def cancel(settlement_id: int, actor: Principal, now: datetime) -> Settlement:
     return row
 
 
-def resume(settlement_id: int, actor: Principal, now: datetime) -> Settlement:
+def resume(
+    settlement_id: int, actor: Principal, now: datetime, kinds: Collection[str] = HEAT
+) -> Settlement:
     """Go on with what was cancelled, and try anew what was refused; audited.
 
     Problem settlement_ended where every building is done already, or it still runs.
     """
-    row = _locked(settlement_id)
+    row = _locked(settlement_id, kinds)
     if row.state == "running":
         raise Problem("settlement_ended", "结算正在进行，无需继续。")
     buildings = _move(settlement_id, ("cancelled", "refused"), "waiting")
     if not buildings:
         raise Problem("settlement_ended", "所有楼栋都已结算。")
     row.state, row.ended_at = "running", None
-    _defer(settlement_id, buildings)
+    _defer(row, buildings)
     audit("settlement.resumed", "settlement", row.id, actor, now=now, buildings=len(buildings))
     return row
 
@@ -237,10 +286,10 @@ class Progress:
     cancelled: int
 
 
-def settlement_of(settlement_id: int) -> Settlement:
+def settlement_of(settlement_id: int, kinds: Collection[str] = HEAT) -> Settlement:
     """The settlement; Problem not_found."""
     row = db.session.get(Settlement, settlement_id)
-    if row is None:
+    if row is None or row.kind not in kinds:
         raise Problem("not_found")
     return row
 
@@ -271,17 +320,19 @@ def refusals(settlement_id: int) -> Sequence[Any]:
     ).all()
 
 
-def latest(most: int = 20) -> Sequence[Any]:
+def latest(kinds: Collection[str] = HEAT, most: int = 20) -> Sequence[Any]:
     """The latest settlements with how far each has come, newest first."""
     return db.session.execute(
         sa.text("""
-            SELECT s.id, s.title, s.period_from, s.period_to, s.state, s.created_at, f.name AS who,
+            SELECT s.id, s.kind, s.title, s.period_from, s.period_to, s.state, s.created_at,
+                   f.name AS who,
                    count(*) AS total, count(*) FILTER (WHERE i.state = 'done') AS done,
                    count(*) FILTER (WHERE i.state = 'refused') AS refused
               FROM settlement s JOIN settlement_item i ON i.settlement_id = s.id
               LEFT JOIN staff f ON f.id = s.asked_by
-             WHERE s.id IN (SELECT id FROM settlement ORDER BY id DESC LIMIT :most)
+             WHERE s.id IN (SELECT id FROM settlement WHERE kind = ANY(:kinds)
+                             ORDER BY id DESC LIMIT :most)
              GROUP BY s.id, f.name ORDER BY s.id DESC
         """),
-        {"most": most},
+        {"most": most, "kinds": list(kinds)},
     ).all()

@@ -65,47 +65,48 @@ def rule_end(rule_id: int, body: dict[str, Any]) -> Any:
 @bp.output(SettlementOut, status_code=201)
 @bp.doc(responses=[404, 409])
 @allow("operator", "manager")
-def start_settlement(body: dict[str, Any]) -> dict[str, Any]:
+def startsettlement_answer(body: dict[str, Any]) -> dict[str, Any]:
     """Settle a region's buildings, or all, over a period that is past."""
     row = settling.start(
         body["region_id"], body["period_from"], body["period_to"], principal(), answers.now()
     )
     db.session.commit()
-    return _settlement(row)
+    return settlement_answer(row)
 
 
 @bp.get(f"/settlements/<{ID}:settlement_id>")
 @bp.output(SettlementOut)
 @bp.doc(responses=[404])
 @allow("operator", "manager", "finance")
-def show_settlement(settlement_id: int) -> dict[str, Any]:
+def showsettlement_answer(settlement_id: int) -> dict[str, Any]:
     """How far it has come, and up to 100 buildings that could not be settled."""
-    return _settlement(settling.settlement_of(settlement_id))
+    return settlement_answer(settling.settlement_of(settlement_id))
 
 
 @bp.post(f"/settlements/<{ID}:settlement_id>/cancel")
 @bp.output(SettlementOut)
 @bp.doc(responses=[404, 409])
 @allow("operator", "manager")
-def cancel_settlement(settlement_id: int) -> dict[str, Any]:
+def cancelsettlement_answer(settlement_id: int) -> dict[str, Any]:
     """Stop it; what is done stays done."""
     row = settling.cancel(settlement_id, principal(), answers.now())
     db.session.commit()
-    return _settlement(row)
+    return settlement_answer(row)
 
 
 @bp.post(f"/settlements/<{ID}:settlement_id>/resume")
 @bp.output(SettlementOut)
 @bp.doc(responses=[404, 409])
 @allow("operator", "manager")
-def resume_settlement(settlement_id: int) -> dict[str, Any]:
+def resumesettlement_answer(settlement_id: int) -> dict[str, Any]:
     """Go on with what was cancelled, and try what was refused again."""
     row = settling.resume(settlement_id, principal(), answers.now())
     db.session.commit()
-    return _settlement(row)
+    return settlement_answer(row)
 
 
-def _settlement(row: Settlement) -> dict[str, Any]:
+def settlement_answer(row: Settlement) -> dict[str, Any]:
+    """A SettlementOut of a settlement of any kind."""
     names = ("id", "title", "period_from", "period_to", "state", "created_at", "ended_at")
     return {
         **{name: getattr(row, name) for name in names},

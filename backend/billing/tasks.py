@@ -14,7 +14,17 @@ from backend.archive.rules import UTILITIES
 from backend.base import tasks
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.billing import changes, lateness, peers, prepayment, season, service, tariffs, topics
+from backend.billing import (
+    changes,
+    lateness,
+    peers,
+    prepayment,
+    season,
+    seasons,
+    service,
+    tariffs,
+    topics,
+)
 from backend.billing.models import Bill
 from backend.billing.usage import standing
 
@@ -141,3 +151,9 @@ def season_task(building_id: int, verb: str, day_from: str, day_to: str, due_on:
     else:
         season.settle(building_id, begin, end, now)
     db.session.commit()
+
+
+@tasks.task(seasons.TASK)
+def season_run(settlement_id: int, building_id: int) -> None:
+    """Task: one building of a run over a season."""
+    seasons.run(settlement_id, building_id, current_app.extensions["nuan_clock"].now())

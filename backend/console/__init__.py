@@ -41,6 +41,7 @@ from backend.console import (
     requested,
     rules,
     runs,
+    seasons,
     sessions,
     settlements,
     show,
@@ -85,6 +86,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, frozenset[str]], ...]], ...] 
             ("console.households", "住户", MONEY),
             ("console.tariffs", "价格方案", MONEY),
             ("console.rules", "计费规则", MONEY),
+            ("console.season_runs", "采暖季", MONEY),
         ),
     ),
     (
@@ -123,6 +125,7 @@ PAGES = (
         households,
         tariffs,
         rules,
+        seasons,
         cold,
         settlements,
         allocation_rules,

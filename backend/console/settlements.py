@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
@@ -9,7 +10,7 @@ from werkzeug.wrappers import Response
 
 from backend.allocation import settling
 from backend.archive.models import Region
-from backend.archive.rules import heating_season, month_day
+from backend.archive.rules import Season, heating_season, month_day
 from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
@@ -42,13 +43,10 @@ def register(blueprint: Blueprint) -> None:
 @access.allow("operator", "manager", "finance")
 def settlement_list() -> str:
     """What may be settled, and the latest settlements."""
-    regions = db.session.scalars(db.select(Region).order_by(Region.id).limit(MAX_CHOICES)).all()
-    today = business_day(now())
-    settings = current_app.extensions["nuan_settings"]
-    season = heating_season(today, month_day(settings.season_start), month_day(settings.season_end))
+    today, season = business_day(now()), this_season()
     return render_template(
         "console/settlements.html",
-        regions=regions,
+        regions=regions(),
         latest=settling.latest(),
         day_from=season.day_from,
         day_to=min(season.day_to, today),
@@ -56,13 +54,32 @@ def settlement_list() -> str:
     )
 
 
-def _words() -> dict[str, Any]:
+def regions() -> Sequence[Region]:
+    """What a run may be over, besides everything."""
+    return db.session.scalars(db.select(Region).order_by(Region.id).limit(MAX_CHOICES)).all()
+
+
+def this_season() -> Season:
+    """The heating season today lies in, or the last one; as the settings say."""
+    settings = current_app.extensions["nuan_settings"]
+    start, end = month_day(settings.season_start), month_day(settings.season_end)
+    return heating_season(business_day(now()), start, end)
+
+
+def watched(settlement_id: int, kinds: Collection[str]) -> dict[str, Any]:
+    """What the pages of a settlement of these kinds show: itself, its progress, its refusals."""
     return {
+        "settlement": settling.settlement_of(settlement_id, kinds),
+        "progress": settling.progress(settlement_id),
+        "refusals": settling.refusals(settlement_id),
         "now": now(),
-        "may_act": bool(roles() & MAY_ACT),
         "states": STATES,
         "every_s": EVERY_S,
     }
+
+
+def _words() -> dict[str, Any]:
+    return {"may_act": bool(roles() & MAY_ACT), "states": STATES}
 
 
 @access.allow("operator", "manager")
@@ -93,12 +110,8 @@ def settlement_live(settlement_id: int) -> str:
 
 
 def _settlement(settlement_id: int) -> dict[str, Any]:
-    return {
-        "settlement": settling.settlement_of(settlement_id),
-        "progress": settling.progress(settlement_id),
-        "refusals": settling.refusals(settlement_id),
-        **_words(),
-    }
+    shown = watched(settlement_id, settling.HEAT)
+    return {**shown, **_words(), "endpoint": "console.settlement", "verb": "结算"}
 
 
 @access.allow("operator", "manager")

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from backend.base.db import db
-from backend.billing import cold, requests, tariffs
+from backend.billing import cold, requests, seasons, tariffs
 from backend.cashier import bank_accounts, cases, collection, counter, mandates, shifts
 from backend.cashier.papers import issuing, receipts, templates, titles
 from backend.metering import bus_jobs, commands, runs
@@ -160,6 +160,23 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
         *(401, 403, 403, 403),
         *(204, 403, 204),
     ),
+    ("POST", "/api/v1/staff/season-runs"): (401, *(403,) * 3, 201, 403, 201),
+    # Finance stops it, and goes on; it runs again when the manager would.
+    ("GET", f"/api/v1/staff/season-runs/{I}season_run_id>"): MONEY,
+    ("POST", f"/api/v1/staff/season-runs/{I}season_run_id>/cancel"): (
+        *(401, 403, 403, 403),
+        *(200, 403, 409),
+    ),
+    ("POST", f"/api/v1/staff/season-runs/{I}season_run_id>/resume"): (
+        *(401, 403, 403, 403),
+        *(200, 403, 409),
+    ),
+    ("GET", "/console/seasons"): MONEY_PAGE,
+    ("POST", "/console/seasons"): MONEY_FORM,
+    ("GET", f"/console/seasons/{I}settlement_id>"): (*(SIGN_IN,) * 3, 403, 404, 403, 404),
+    ("GET", f"/console/seasons/{I}settlement_id>/live"): (*(SIGN_IN,) * 3, 403, 404, 403, 404),
+    ("POST", f"/console/seasons/{I}settlement_id>/cancel"): MONEY_FORM,
+    ("POST", f"/console/seasons/{I}settlement_id>/resume"): MONEY_FORM,
     ("GET", "/api/v1/staff/requests"): MONEY,
     ("GET", "/api/v1/staff/collection/mandates"): MONEY,
     # The household has a mandate already; then it is ended.
@@ -463,6 +480,9 @@ def town(merchant):
     rule, settlement, calibration = builders.make_allocation(
         owner.household, people["operator"], builders.NOON
     )
+    builders.make_meter(owner.building, kind="heat")
+    first, last = date(2026, 11, 1), date(2026, 11, 15)
+    season_run = seasons.start("advance", None, first, last, None, clerk, NOON)
     drawer = shifts.add_drawer("D1", "一号台")
     shift = shifts.open_shift(clerk, drawer.id, {}, builders.NOON)
     small = builders.make_bill(neighbour, 300)
@@ -486,6 +506,7 @@ def town(merchant):
         "allocation_run_id": 77,
         "rule_id": rule.id,
         "settlement_id": settlement.id,
+        "season_run_id": season_run.id,
         "calibration_id": calibration.id,
         "tariff_id": price.id,
         "report_id": report.id,
@@ -569,6 +590,7 @@ def _money(names):
         f"{home}/handovers": {"moved_on": "2026-11-01"},
         f"{staff}/handovers/{names['handover_id']}/complete": {"name": "李四", "phone": "13900"},
         f"{staff}/buildings/{names['building_id']}/season": {"verb": "settle", **days},
+        f"{staff}/season-runs": {"verb": "advance", **days},
     }
 
 
