@@ -30,6 +30,7 @@ _HEATED = """
     EXISTS (SELECT 1 FROM household h WHERE h.building_id = b.id)
     AND EXISTS (SELECT 1 FROM meter m WHERE m.building_id = b.id AND m.kind = 'heat')
 """
+_BILLED = "本季已经出账，不再预收"
 _NONE = "所选范围内没有供热的楼栋。"
 
 
@@ -75,9 +76,12 @@ def _advance(item: SettlementItem, parent: Settlement, now: datetime) -> None:
     assert parent.due_on is not None
     _hold(item.building_id)
     begin, end = parent.period_from, parent.period_to
-    before = _billed_already(item.building_id, begin, end)
     bills = season.advance(item.building_id, begin, end, parent.due_on, now)
-    _keep(item, season.Settled(bills, left_out=before))
+    homes = db.session.scalars(
+        sa.select(Household.id).where(Household.building_id == item.building_id)
+    )
+    rest = set(homes) - {bill.household_id for bill in bills}
+    _keep(item, season.Settled(bills, left_out=dict.fromkeys(rest, _BILLED)))
 
 
 def _settle(item: SettlementItem, parent: Settlement, now: datetime) -> None:
@@ -89,12 +93,6 @@ def _hold(building_id: int) -> None:
     """Wait for another run over the building; foreign keys to it do not."""
     held = sa.select(Building.id).where(Building.id == building_id)
     db.session.execute(held.with_for_update(key_share=True))
-
-
-def _billed_already(building_id: int, begin: date, end: date) -> dict[int, str]:
-    ids = db.session.scalars(sa.select(Household.id).where(Household.building_id == building_id))
-    billed = season.standing_bills(ids.all(), begin, end)
-    return dict.fromkeys(billed, "本季已经出账，不再预收")
 
 
 def _keep(item: SettlementItem, came: season.Settled) -> None:

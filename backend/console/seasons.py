@@ -44,7 +44,7 @@ def run_list() -> str:
         "console/season_runs.html",
         regions=settlements.regions(),
         latest=settling.latest(seasons.KINDS),
-        season=settlements.this_season(),
+        seasons={"advance": settlements.coming_season(), "settle": settlements.this_season()},
         due_on=business_day(now()) + timedelta(days=DUE_DAYS),
         states=settlements.STATES,
         verbs=VERBS,

@@ -66,6 +66,15 @@ def this_season() -> Season:
     return heating_season(business_day(now()), start, end)
 
 
+def coming_season() -> Season:
+    """This season while it lasts, and then the next one."""
+    season = this_season()
+    if business_day(now()) <= season.day_to:
+        return season
+    days = (season.day_from, season.day_to)
+    return Season(*(day.replace(year=day.year + 1) for day in days))
+
+
 def watched(settlement_id: int, kinds: Collection[str]) -> dict[str, Any]:
     """What the pages of a settlement of these kinds show: itself, its progress, its refusals."""
     return {

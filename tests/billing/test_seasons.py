@@ -78,6 +78,14 @@ def test_asked_twice_nobody_is_billed_twice_and_the_second_says_so(home, clerk):
     assert (left.unit_no, left.why) == (home.unit_no, "本季已经出账，不再预收")
 
 
+def test_who_was_billed_for_some_of_the_season_is_left_out_too(home, clerk):
+    heat(home, 0, 400_000, 1_000_000)
+    service.issue(home.building_id, "heat", BEGIN, MIDDLE, NOON)
+    run = seasons.start("advance", None, BEGIN + timedelta(days=5), END, DUE, clerk, NOON)
+    work(run, home)
+    assert [left.household_id for left in seasons.left_out(run.id)] == [home.id]
+
+
 def test_a_worker_killed_before_its_commit_has_done_nothing_and_again_does_it_all(
     home, clerk, monkeypatch
 ):

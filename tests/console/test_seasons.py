@@ -44,3 +44,13 @@ def test_it_is_stopped_and_goes_on(home, sign_in):
 
 def test_an_operator_has_no_business_there(home, sign_in):
     assert sign_in("operator").get("/console/seasons").status_code == 403
+
+
+def test_between_seasons_the_coming_one_is_offered_in_advance_and_the_past_one_settled(
+    home, clock, sign_in
+):
+    clock.advance(days=254)  # 1 August 2027
+    page = sign_in("finance").get("/console/seasons").text
+    advance, settle = page.split('value="settle"')
+    assert 'value="2027-10-20"' in advance
+    assert 'value="2026-10-20"' in settle
