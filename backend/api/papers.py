@@ -62,7 +62,7 @@ def invoiceable(household_id: int) -> dict[str, Any]:
 @bp.input(IdempotencyHeader, location="headers", arg_name="header")
 @bp.input(InvoiceIn, arg_name="body")
 @bp.output(PaperDetailOut, status_code=201)
-@bp.doc(responses=[400, 404, 409, 429])
+@bp.doc(responses=[400, 404, 409, 422, 429])
 @allow("resident")
 def issue_invoice(
     household_id: int, header: dict[str, Any], body: dict[str, Any]
@@ -97,6 +97,20 @@ def add_title(household_id: int, body: dict[str, Any]) -> dict[str, Any]:
     """A new title; the first is the default."""
     archive.household_for(principal().id, household_id)
     return add_for(household_id, body)
+
+
+@bp.put(f"/households/<{ID}:household_id>/titles/<{ID}:title_id>")
+@bp.input(TitleIn, arg_name="body")
+@bp.output(TitleOut)
+@bp.doc(responses=[404, 409])
+@allow("resident")
+def edit_title(household_id: int, title_id: int, body: dict[str, Any]) -> dict[str, Any]:
+    """A title written anew under a new id; the default stays the default."""
+    archive.household_for(principal().id, household_id)
+    party, who = titles.checked(body["kind"], body), principal()
+    made = titles.replace(household_id, title_id, party, body["is_default"], who, answers.now())
+    db.session.commit()
+    return titles.view(made)
 
 
 @bp.post(f"/households/<{ID}:household_id>/titles/<{ID}:title_id>/default")

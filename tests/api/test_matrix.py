@@ -221,6 +221,7 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", f"/api/v1/households/{I}household_id>/titles"): MINE,
     ("POST", f"/api/v1/households/{I}household_id>/titles"): (401, 201, 404, *(403,) * 4),
     ("POST", f"/api/v1/households/{I}household_id>/titles/{I}title_id>/default"): MINE,
+    ("PUT", f"/api/v1/households/{I}household_id>/titles/{I}title_id>"): MINE,
     ("DELETE", f"/api/v1/households/{I}household_id>/titles/{I}title_id>"): (
         *(401, 204, 404),
         *(403,) * 4,
@@ -630,6 +631,12 @@ def _papers(names):
     return {
         f"{mine}/invoices": invoice,
         f"{mine}/titles": title,
+        # As it is, so that it keeps its id.
+        f"{mine}/titles/{names['title_id']}": {
+            "kind": "company",
+            "name": "样张公司",
+            "tax_id": "91110108551385082Q",
+        },
         f"{staff}/invoices": invoice,
         f"{staff}/titles": title,
         f"{paper}/prints": {"size": "pin"},

@@ -7,6 +7,7 @@ already say.  A bill paid out of a credit is therefore invoiced with a discount 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -81,6 +82,12 @@ class Wanted:
     key: str
     remark: str = ""
 
+    @property
+    def fingerprint(self) -> str:
+        """Of all that is asked for: another one under the same key is another request."""
+        asked = (sorted(self.bill_ids), self.kind, self.title_id, self.remark)
+        return hashlib.sha256(repr(asked).encode()).hexdigest()
+
 
 def sums(household_id: int | None, *, too_much: bool = False) -> Sequence[sa.Row[Any]]:
     """(household_id, utility, paid_fen, credited_fen, invoiced_fen); `too_much`: only where the
@@ -120,8 +127,9 @@ def known(household_id: int, actor: Principal, key: str | None) -> Paper | None:
 def issue(wanted: Wanted, actor: Principal, now: datetime) -> Paper:
     """An invoice over what is left of the bills; the caller commits.
 
-    The same key again is the invoice already there.  Problems: not_found, validation,
-    nothing_to_invoice, special_refused, tax_rate_missing, too_many_lines.
+    The same request again is the invoice already there.  Problems: idempotency_key_reused for
+    another request under its key; not_found, validation, nothing_to_invoice, special_refused,
+    tax_rate_missing, too_many_lines.
     """
     household = db.session.get(Household, wanted.household_id)
     if household is None:
@@ -130,12 +138,16 @@ def issue(wanted: Wanted, actor: Principal, now: datetime) -> Paper:
     key = f"{_KEY}{household.id}:{wanted.key}"
     made = issuing.known(key)
     if made is not None:
+        # Papers of before the fingerprint was kept have none: their key alone is believed.
+        if made.content.get("asked", wanted.fingerprint) != wanted.fingerprint:
+            raise Problem("idempotency_key_reused", field="Idempotency-Key")
         return made
     party = _party(household, wanted.title_id)
     lines = _lines(household, wanted.bill_ids, now)
     if wanted.kind == "special":
         _refuse_special(party, lines)
     content = {"remark": wanted.remark, "payee": "", "method": "", "reference": ""}
+    content["asked"] = wanted.fingerprint
     draft = issuing.Draft(wanted.kind, key, household, lines, party, content)
     return issuing.issue(draft, actor, now)
 

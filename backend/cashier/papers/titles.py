@@ -111,6 +111,36 @@ def add(
     The same again is the one already there.  Problem too_many_titles.
     """
     hold(f"titles:{household_id}")
+    return _keep(household_id, party, is_default, actor, now)
+
+
+def replace(
+    household_id: int,
+    title_id: int,
+    party: Party,
+    is_default: bool,
+    actor: Principal,
+    now: datetime,
+) -> InvoiceTitle:
+    """A title written anew in the old one's place: one is dropped and one added, or neither.
+
+    The default stays the default.  The caller commits.  Problem not_found.
+    """
+    hold(f"titles:{household_id}")
+    old = title_of(household_id, title_id)
+    if opened(old.sealed) == party:
+        if is_default:
+            make_default(old)
+        return old
+    stays = is_default or old.is_default
+    drop(old, actor, now)
+    db.session.flush()
+    return _keep(household_id, party, stays, actor, now)
+
+
+def _keep(
+    household_id: int, party: Party, is_default: bool, actor: Principal, now: datetime
+) -> InvoiceTitle:
     known = _standing(household_id)
     same = next((row for row in known if opened(row.sealed) == party), None)
     if same is None and len(known) >= MAX_TITLES:
