@@ -14,7 +14,7 @@ from backend.allocation import condensed, feeds, inputs
 from backend.allocation.case import Case, households_of
 from backend.allocation.feeds import Measurements
 from backend.allocation.series import series_method
-from backend.base.db import db
+from backend.base.db import db, straight
 from backend.metering import series
 from backend.metering.models import ClosedDay, CondensedDay
 
@@ -71,8 +71,7 @@ def load_season(household_ids: Sequence[int], first: date, end: date) -> Season:
     """The condensed days of [first, end) in one statement."""
     season = Season(len(household_ids), (end - first).days)
     index_of = {household_id: index for index, household_id in enumerate(household_ids)}
-    raw: Any = db.session.connection().connection.driver_connection
-    with raw.cursor(binary=True) as cursor:
+    with straight() as driver, driver.cursor(binary=True) as cursor:
         cursor.execute(_SEASON, {"ids": list(household_ids), "first": first, "end": end})
         for row in cursor:
             season.put(index_of[row[0]], row)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
+import psycopg
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.dialects import postgresql as pg
@@ -89,6 +90,38 @@ SELECT pg_advisory_xact_lock(hashtextextended(name, 0))
 def hold(*names: str) -> None:
     """Whoever else holds one of `names` waits until our commit."""
     db.session.execute(sa.text(_HOLD), {"names": sorted(set(names))})
+
+
+@contextmanager
+def straight(connection: sa.Connection | None = None) -> Iterator[psycopg.Connection[Any]]:
+    """The driver's own connection under the session's, or under `connection`.
+
+    For COPY, and for statements that SQLAlchemy's bookkeeping makes half as dear again.  A server
+    that is gone, or a wait that was too long, is told as SQLAlchemy tells it; other errors are the
+    driver's own.
+    """
+    ours = connection or db.session.connection()
+    driver: Any = ours.connection.driver_connection
+    try:
+        yield driver
+    except psycopg.OperationalError as error:
+        lost = driver.closed or driver.broken
+        if lost:
+            ours.invalidate(error)
+        raise sa.exc.OperationalError(None, None, error, connection_invalidated=lost) from error
+
+
+@contextmanager
+def alone() -> Iterator[psycopg.Connection[Any]]:
+    """A connection beside the session's; every statement over it is a transaction of its own.
+
+    Neither BEGIN nor COMMIT goes over the wire.
+    """
+    with (
+        db.engine.connect() as connection,
+        straight(connection.execution_options(isolation_level="AUTOCOMMIT")) as driver,
+    ):
+        yield driver
 
 
 @contextmanager

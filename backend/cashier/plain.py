@@ -1,34 +1,23 @@
 """The plain case of a payment: told in time, of the right amount, its bills all still owed.
 
-Nearly every notice is one, so the notice, the order, its bills and the ledger's entry are written
-by one statement and reach the disk together.  The statement takes only what `rules.judge` would
-post and does nothing at all in every other case; those are decided by `confirm`, row by row.
+Nearly every notice is one, so the order, its bills, the ledger's entry and what came of the notice
+are written by one statement and reach the disk together.  The statement takes only what
+`rules.judge` would post and does nothing at all in every other case; those are decided by
+`confirm`, row by row.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import datetime
 
 from backend.base.clock import business_day
-from backend.base.db import db
+from backend.base.db import alone, db
 from backend.billing import service as billing
 from backend.cashier import books, rules
 from backend.ledger import chart
 from backend.ledger import service as ledger
 from payments.channel import TradeState
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A notice as it came."""
-
-    channel: str
-    received_at: datetime
-    headers: dict[str, str]
-    body: bytes
-
 
 # Everything hangs on `fresh`: the entry is made where it balances, that is where every bill is held
 # and owes its whole part, and the accounts are there; where it is not made, nothing is done.
@@ -60,46 +49,43 @@ WITH claimed AS (
         received_fen = %(received_fen)s, state = 'paid'
     WHERE id = (SELECT claimed.id FROM claimed, fresh)
 )
-INSERT INTO raw_notice (channel, received_at, headers, body, outcome, out_trade_no)
-SELECT %(channel)s, %(received_at)s, %(headers)s::jsonb, %(body)s, 'posted', %(out_trade_no)s
-FROM fresh RETURNING id
+UPDATE raw_notice SET outcome = 'posted', out_trade_no = %(out_trade_no)s
+FROM fresh WHERE raw_notice.id = %(notice_id)s RETURNING raw_notice.id
 """
 
 
-def post(letter: Letter, trade: TradeState, now: datetime) -> int | None:
-    """Post a paid trade and keep its notice; the notice's id, or None where it is not plain.
+def post(notice_id: int, channel: str, trade: TradeState, now: datetime) -> bool:
+    """Post a paid trade that a kept notice tells of; False where it is not plain.
 
-    Commits.  None leaves everything as it was.
+    Commits.  False leaves everything as it was.
     """
     paid_at = trade.paid_at
     if paid_at is None or rules.day_is_over(business_day(paid_at), now):
-        return None  # a day that may be closed already: `books.posting_time` says when it is posted
+        return False  # may be closed already: `books.posting_time` says when it is posted
     if db.session().in_transaction():
         db.session.commit()
-    # One statement is a transaction of its own: neither BEGIN nor COMMIT goes over the wire.
-    with db.engine.connect() as connection:
-        alone = connection.execution_options(isolation_level="AUTOCOMMIT")
-        kept: int | None = alone.exec_driver_sql(_POST, _values(letter, trade, paid_at)).scalar()
-    if kept is not None:
+    with alone() as driver:
+        done = driver.execute(_POST, _values(notice_id, channel, trade, paid_at)).rowcount == 1
+    if done:
         db.session.expire_all()
-    return kept
+    return done
 
 
-def _values(letter: Letter, trade: TradeState, paid_at: datetime) -> dict[str, object]:
+def _values(
+    notice_id: int, channel: str, trade: TradeState, paid_at: datetime
+) -> dict[str, object]:
     detail = {"out_trade_no": trade.out_trade_no, "amount_fen": trade.amount_fen}
     return {
-        "channel": letter.channel,
-        "received_at": letter.received_at,
-        "headers": json.dumps(letter.headers),
-        "body": letter.body,
+        "notice_id": notice_id,
+        "channel": channel,
         "out_trade_no": trade.out_trade_no,
         "transaction_id": trade.transaction_id,
         "received_fen": trade.amount_fen,
         "paid_at": paid_at,
         "paid_on": business_day(paid_at),
-        "business_key": rules.payment_key(letter.channel, trade.transaction_id or ""),
+        "business_key": rules.payment_key(channel, trade.transaction_id or ""),
         "kind": books.PAYMENT,
         "detail": json.dumps(detail),
-        "clearing": chart.clearing(letter.channel).code,
+        "clearing": chart.clearing(channel).code,
         "receivable": chart.receivable("%s", "%s").code,  # type: ignore[arg-type]
     }

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from backend.base import tasks
 from backend.base.clock import business_day
-from backend.base.db import db
+from backend.base.db import alone, db
 from backend.base.errors import Problem
 from backend.cashier import cases, plain, refunds
 from backend.cashier.asking import MONEY_MOVED
 from backend.cashier.channels import channel_for
 from backend.cashier.confirm import confirm
 from backend.cashier.models import RawNotice
-from backend.cashier.plain import Letter
 from payments.channel import (
     ChannelError,
     Notice,
     NoticeRejected,
     PaymentChannel,
     Reply,
+    TradeState,
     TradeStatus,
 )
 
@@ -49,45 +50,23 @@ class Received:
 def receive_notice(
     channel: str, headers: Mapping[str, str], body: bytes, now: datetime
 ) -> Received:
-    """Verify a notice, act on it and keep it as it came; commits.
+    """Keep a notice as it came, verify it and act on it; commits.
 
-    `outcome` is as `confirm` and `refunds.settle` say, or rejected (`detail` has the code).  A
-    plain payment is kept with what it posts, anything else before it is acted on.  An unexpected
-    error leaves the notice kept as failed and is raised: the channel sends it again.
+    `outcome` is as `confirm` and `refunds.settle` say, or rejected (`detail` has the code).  An
+    unexpected error leaves the notice kept as failed and is raised: the channel sends it again.
     """
     if len(body) > MAX_NOTICE_BYTES:
         raise Problem("too_large")
     gateway = channel_for(channel)
-    letter = Letter(channel, now, _kept(headers), body)
+    kept = _keep(channel, headers, body, now)
     try:
         notice = gateway.parse_notice(headers, body, now)
+        outcome, number = _process(gateway, notice, kept, now)
     except NoticeRejected as rejected:
         _tell_somebody(channel, rejected, now)
-        kept = _store(letter, "rejected", rejected.code)
+        _note(kept, outcome="rejected", detail=rejected.code)
         log.warning("notice rejected", extra={"code": rejected.code, "notice": kept})
         return Received(kept, "rejected", rejected.code)
-    except Exception as error:
-        _store(letter, "failed", type(error).__name__)
-        raise
-    return _plain(gateway, notice, letter, now) or _act(gateway, notice, letter, now)
-
-
-def _plain(
-    gateway: PaymentChannel, notice: Notice, letter: Letter, now: datetime
-) -> Received | None:
-    """A plain payment, posted by one statement; None where it is something else."""
-    trade = notice.trade
-    if trade is None or trade.status is not TradeStatus.PAID or gateway.confirms_by_asking:
-        return None
-    kept = plain.post(letter, trade, now)
-    return Received(kept, "posted", None, trade.out_trade_no) if kept else None
-
-
-def _act(gateway: PaymentChannel, notice: Notice, letter: Letter, now: datetime) -> Received:
-    kept = _store(letter, "received")
-    try:
-        outcome, number = _process(gateway, notice, now)
-        _note(kept, outcome=outcome, out_trade_no=number)
     except Exception as error:
         db.session.rollback()
         _note(kept, outcome="failed", detail=type(error).__name__)
@@ -109,23 +88,46 @@ def taken(channel: str) -> Reply:
     return channel_for(channel).taken
 
 
-def _store(letter: Letter, outcome: str, detail: str | None = None) -> int:
-    """Commit a notice before it is acted on, without waiting for the disk; its id.
-
-    It outlives this process; a power cut may take it, but until it is answered the channel repeats
-    it, and the commit that posts the money takes this one to the disk with it.
-    """
-    db.session.execute(sa.text("SET LOCAL synchronous_commit TO off"))
-    values = {"outcome": outcome, "detail": detail, **asdict(letter)}
-    kept: int | None = db.session.scalar(
-        sa.insert(RawNotice).values(values).returning(RawNotice.id)
-    )
-    db.session.commit()
-    assert kept is not None
-    return kept
+# Committed before it is acted on, without waiting for the disk.  It outlives this process; a power
+# cut may take it, but until it is answered the channel repeats it, and the commit that posts the
+# money takes this one to the disk with it.
+_KEEP = """
+WITH unhurried AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+INSERT INTO raw_notice (channel, received_at, headers, body)
+SELECT %(channel)s, %(received_at)s, %(headers)s::jsonb, %(body)s FROM unhurried RETURNING id
+"""
 
 
-def _process(gateway: PaymentChannel, notice: Notice, now: datetime) -> tuple[str, str]:
+def _keep(channel: str, headers: Mapping[str, str], body: bytes, now: datetime) -> int:
+    """The id of a notice that has just been kept."""
+    said = json.dumps(_kept(headers))
+    values = {"channel": channel, "received_at": now, "headers": said, "body": body}
+    with alone() as driver:
+        row = driver.execute(_KEEP, values).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _process(gateway: PaymentChannel, notice: Notice, kept: int, now: datetime) -> tuple[str, str]:
+    """What came of an authentic notice, and whose it is; both written down with it."""
+    trade = notice.trade
+    if (
+        trade is not None
+        and _is_word(gateway, trade)
+        and plain.post(kept, gateway.name, trade, now)
+    ):
+        return "posted", trade.out_trade_no
+    outcome, number = _act(gateway, notice, now)
+    _note(kept, outcome=outcome, out_trade_no=number)
+    return outcome, number
+
+
+def _is_word(gateway: PaymentChannel, trade: TradeState) -> bool:
+    """Whether this is the channel's word that a trade is paid, and not a reason to ask."""
+    return trade.status is TradeStatus.PAID and not gateway.confirms_by_asking
+
+
+def _act(gateway: PaymentChannel, notice: Notice, now: datetime) -> tuple[str, str]:
     if notice.refund is not None:
         outcome = refunds.settle(gateway.name, notice.refund, now)
         return outcome, notice.refund.out_trade_no or notice.refund.out_refund_no

@@ -14,7 +14,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql as pgsql
 
-from backend.base.db import db
+from backend.base.db import db, straight
 from backend.metering.batch import Batch, literal
 from backend.metering.rules import DAY_S, is_usable
 
@@ -101,7 +101,7 @@ def _there(readings: Sequence[NewReading]) -> list[tuple[int, bool]]:
     """(index, whether the stored row's register differs) of those that are stored."""
     meters, moments, kinds, corrects = zip(*map(_KEY, readings), strict=True)
     columns = (meters, _texts("read_at", moments), kinds, corrects, [r.register for r in readings])
-    with _raw().cursor() as cursor:
+    with straight() as driver, driver.cursor() as cursor:
         values = (*map(literal, columns), min(moments), max(moments))
         return cursor.execute(_THERE, values).fetchall()
 
@@ -123,7 +123,7 @@ def put(batch: Sequence[NewReading]) -> list[NewReading]:
 
 
 def _put_staged(batch: Sequence[NewReading]) -> list[NewReading]:
-    with _raw().cursor() as cursor:
+    with straight() as driver, driver.cursor() as cursor:
         cursor.execute(_STAGE)
         cursor.execute("DELETE FROM reading_stage")
         _copy("reading_stage", batch)
@@ -145,7 +145,8 @@ def _copy(table: str, batch: Sequence[NewReading]) -> None:
     used = [name for name in COLUMNS if name in _ALWAYS or _says(name, columns[name])]
     names = pgsql.SQL(", ").join(map(pgsql.Identifier, used))
     with (
-        _raw().cursor() as cursor,
+        straight() as driver,
+        driver.cursor() as cursor,
         cursor.copy(_COPY.format(pgsql.Identifier(table), names)) as copy,
     ):
         for at in range(0, len(batch), SLICE):
@@ -178,11 +179,6 @@ def _escaped(text: str) -> str:
     for sign, escape in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
         text = text.replace(sign, escape)
     return text
-
-
-def _raw() -> psycopg.Connection[Any]:
-    found: psycopg.Connection[Any] = db.session.connection().connection.driver_connection  # type: ignore[assignment]
-    return found
 
 
 # Each meter's state follows its newest believable reading and is never moved back.

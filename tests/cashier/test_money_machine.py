@@ -29,7 +29,7 @@ from backend.base.errors import Problem
 from backend.cashier import parked, reconcile
 from backend.ledger import service as ledger
 from backend.people.service import Principal
-from tests.cashier.world import CHANNELS, DOORS, Letter, World, mailbox
+from tests.cashier.world import CHANNELS, DOORS, Letter, World, mailbox, occasion
 from tests.conftest import settings_for
 from tests.outside import other_channels, wechat_settings
 
@@ -91,7 +91,16 @@ class Money(RuleBasedStateMachine):
         self.steps["steps"] += 1
         lived = self.world.survive(work)
         self.steps["deaths"] += not lived
+        self._forget_spoilt_files_that_were_lost()
         return lived
+
+    def _forget_spoilt_files_that_were_lost(self):
+        """A channel spoils a file once: where a step fetched it and ended, the next one is good."""
+        for (channel, day), (_, number) in list(self.world.injected.items()):
+            kept = _all("SELECT 1 FROM statement WHERE (channel, day) = (:c, :d)", c=channel, d=day)
+            if not kept and not self.world.will_spoil(channel, day):
+                del self.world.injected[channel, day]
+                self.world.hidden.discard(number)
 
     # --- residents
 
@@ -256,8 +265,7 @@ class Money(RuleBasedStateMachine):
             params = {}
         elif mode == "missing_row":
             self.world.hidden.add(number)
-        occasion = f"{day}" if channel == "wechat" else f"{channel}:{day}"
-        self.world.behave("statement", mode, occasion, **params)
+        self.world.behave("statement", mode, occasion(channel, day), **params)
         self.world.injected[channel, day] = (mode, number)
 
     @precondition(lambda self: self.world.paid_since_morning())

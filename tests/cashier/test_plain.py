@@ -72,8 +72,8 @@ def test_it_leaves_what_the_rules_leave(pays, clock, monkeypatch, amounts_fen):
     kept = plain.post
     monkeypatch.setattr(plain, "post", lambda *given: asked.append(kept(*given)) or asked[-1])
     ours = left_by(order, bills, receiving.receive_notice("wechat", *notice, clock.now()))
-    assert asked[0] is not None
-    monkeypatch.setattr(plain, "post", lambda *_given: None)
+    assert asked == [True]
+    monkeypatch.setattr(plain, "post", lambda *_given: False)
     order, bills, notice = pays(*amounts_fen)
     ruled = left_by(order, bills, receiving.receive_notice("wechat", *notice, clock.now()))
     assert ours == ruled
@@ -81,9 +81,13 @@ def test_it_leaves_what_the_rules_leave(pays, clock, monkeypatch, amounts_fen):
 
 
 def told(notice, clock):
+    """A notice's kept id and channel, and what it says."""
     headers, body = notice
     trade = channel_for("wechat").parse_notice(headers, body, clock.now()).trade
-    return plain.Letter("wechat", clock.now(), {}, body), trade
+    raw = RawNotice(channel="wechat", received_at=clock.now(), headers={}, body=body)
+    db.session.add(raw)
+    db.session.commit()
+    return (raw.id, "wechat"), trade
 
 
 def another_amount(trade, _order, _bills, _clock):
@@ -115,27 +119,54 @@ def a_day_that_may_be_closed(trade, _order, _bills, clock):
 )
 def test_whatever_is_not_plain_it_leaves_alone(pays, clock, change):
     order, bills, notice = pays(12345, 678)
-    letter, trade = told(notice, clock)
+    kept, trade = told(notice, clock)
     trade = change(trade, order, bills, clock)
     before = everything()
-    assert plain.post(letter, trade, clock.now()) is None
+    assert not plain.post(*kept, trade, clock.now())
     assert everything() == before
 
 
 def test_the_same_payment_again_is_not_plain(pays, clock):
     _, _, notice = pays(12345)
-    letter, trade = told(notice, clock)
-    assert plain.post(letter, trade, clock.now()) is not None
+    kept, trade = told(notice, clock)
+    assert plain.post(*kept, trade, clock.now())
     before = everything()
-    assert plain.post(letter, trade, clock.now()) is None
+    assert not plain.post(*kept, trade, clock.now())
     assert everything() == before
 
 
-def test_its_statement_is_one(pays, clock, queries):
+def test_it_is_two_transactions_of_a_statement_each_the_notice_and_what_it_does(
+    pays, clock, queries
+):
     _, _, notice = pays(12345, 678)
+    before = transaction_number()
     queries.clear()
     receiving.receive_notice("wechat", *notice, clock.now())
-    assert len(queries) == 1
+    assert len(queries) == 0  # both go straight through the driver
+    assert transaction_number() - before - 1 == 2
+
+
+def transaction_number():
+    """The number of a transaction of our own."""
+    number = db.session.scalar(db.text("SELECT pg_current_xact_id()::text::bigint"))
+    db.session.commit()
+    return number
+
+
+def test_a_notice_is_kept_before_it_is_looked_at(pays, clock, monkeypatch):
+    _, _, notice = pays(12345)
+    seen = []
+
+    def look(*_given):
+        seen.extend(raw.outcome for raw in db.session.query(RawNotice).order_by(RawNotice.id))
+        raise RuntimeError
+
+    monkeypatch.setattr(channel_for("wechat"), "parse_notice", look)
+    with pytest.raises(RuntimeError):
+        receiving.receive_notice("wechat", *notice, clock.now())
+    assert seen == ["posted", "received"]
+    last = db.session.query(RawNotice).order_by(RawNotice.id.desc()).first()
+    assert (last.outcome, last.detail, last.body) == ("failed", "RuntimeError", notice[1])
 
 
 def everything():

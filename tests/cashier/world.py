@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,11 @@ class Letter:
     body: bytes
     channel: str
     spoilt: bool = False
+
+
+def occasion(channel: str, day: date) -> str:
+    """What the sandbox calls a channel's statement of a day."""
+    return f"{day}" if channel == "wechat" else f"{channel}:{day}"
 
 
 @contextmanager
@@ -257,6 +262,11 @@ class World:
         body = {"target": target, "mode": mode, "match": match, "params": params}
         answer = self.http.post(f"{self.url}/sandbox/behaviour", json=body, timeout=10)
         assert answer.ok, answer.text
+
+    def will_spoil(self, channel: str, day: date) -> bool:
+        """Whether a behaviour still waits for that day's file."""
+        query = "SELECT 1 FROM behaviours WHERE target = 'statement' AND match = ?"
+        return self.truth.execute(query, (occasion(channel, day),)).fetchone() is not None
 
     def notices_out(self) -> None:
         """Wait until every notice there is has left the sandbox."""

@@ -189,27 +189,42 @@ def raw(database: str, *statements: str) -> None:
         connection.commit()
 
 
+ACCOUNT = "INSERT INTO account (code, kind) VALUES ('bank:raw', 'asset')"
 ENTRY = (
     "INSERT INTO entry (business_key, kind, at, day, detail)"
     " VALUES ('raw:1', 'x', now(), current_date, '{}')"
 )
-ACCOUNT = "INSERT INTO account (code, kind) VALUES ('bank:raw', 'asset')"
-POSTING = (
-    "INSERT INTO posting (entry_id, account_id, amount_fen)"
-    " SELECT e.id, a.id, {} FROM entry e, account a WHERE a.code = 'bank:raw'"
+POSTINGS = (
+    "INSERT INTO posting (entry_id, account_id, amount_fen) SELECT e.id, a.id, p.fen"
+    " FROM {} e, account a, unnest(ARRAY[{}]::bigint[]) p (fen) WHERE a.code = 'bank:raw'"
 )
+WHOLE = "WITH made AS (" + ENTRY.replace("{}", "{{}}") + " RETURNING id) " + POSTINGS
 
 
-def test_the_database_itself_refuses_an_entry_out_of_balance(app, database):
-    halves = (POSTING.format(5), POSTING.format(-4))
-    with pytest.raises(psycopg.errors.IntegrityConstraintViolation, match="does not balance"):
-        raw(database, ACCOUNT, ENTRY, *halves)
+def test_the_database_itself_takes_an_entry_that_comes_whole(app, database):
+    raw(database, ACCOUNT, WHOLE.format("made", "5,-3,-2"))
+    assert db.session.query(Entry).count() == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        (WHOLE.format("made", "5,-4"), "does not balance"),
+        (WHOLE.format("made", "5"), "comes without its postings"),
+        (ENTRY, "comes without its postings"),
+    ],
+)
+def test_the_database_itself_refuses_an_entry_that_is_not_whole(app, database, statement, why):
+    with pytest.raises(psycopg.errors.IntegrityConstraintViolation, match=why):
+        raw(database, ACCOUNT, statement)
     assert db.session.query(Entry).count() == 0
 
 
-def test_the_database_itself_refuses_an_entry_without_postings(app, database):
+def test_the_database_itself_refuses_postings_of_one_transaction_that_do_not_balance(app, database):
+    later = POSTINGS.format("entry", "1")
     with pytest.raises(psycopg.errors.IntegrityConstraintViolation, match="does not balance"):
-        raw(database, ENTRY)
+        raw(database, ACCOUNT, WHOLE.format("made", "5,-5"), later)
+    assert db.session.query(Entry).count() == 0
 
 
 @pytest.mark.parametrize(
@@ -232,4 +247,4 @@ def test_the_database_itself_refuses_to_add_to_a_closed_entry(app, database):
     post()
     db.session.commit()
     with pytest.raises(psycopg.errors.RestrictViolation, match="is closed"):
-        raw(database, ACCOUNT, POSTING.format(5), POSTING.format(-5))
+        raw(database, ACCOUNT, POSTINGS.format("entry", "5,-5"))
