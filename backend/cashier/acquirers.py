@@ -250,7 +250,7 @@ def recent(most: int = 20) -> list[dict[str, Any]]:
 
 
 _RECENT = sa.text("""
-SELECT s.id, a.name, s.number, s.day, s.rows, s.received_at,
+SELECT s.id, a.code, a.name, s.number, s.day, s.rows, s.received_at,
        coalesce(sum(r.amount_fen), 0)::bigint AS amount_fen,
        coalesce(sum(r.fee_fen), 0)::bigint AS fee_fen,
        count(r.seq) FILTER (WHERE r.payment_id IS NULL)::int AS unknown

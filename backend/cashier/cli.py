@@ -175,6 +175,44 @@ def take_movements(account: str, file: Path, login: str) -> None:
         click.echo(f"{made.day}: {made.rows} movements {'taken' if new else 'taken before'}")
 
 
+@finance.command("take-settlement")
+@click.argument("acquirer")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--staff", "login", required=True, help="Login of whoever takes it in.")
+def take_settlement(acquirer: str, file: Path, login: str) -> None:
+    """Take in a card acquirer's settlement and match its rows with the counter's cards."""
+    with application() as app:
+        made, new = acquirers.take(acquirer, file.name, file.read_bytes(), actor(login), _now(app))
+        db.session.commit()
+        click.echo(f"{made.number}: {made.rows} rows {'taken' if new else 'taken before'}")
+
+
+@finance.command()
+def movements() -> None:
+    """List the newest imported days of the bank accounts, with the credits nobody knows."""
+    with application():
+        rows = bank_accounts.recent()
+    for row in rows:
+        click.echo(
+            f"{row['id']} {row['day']} {row['code']}: {row['rows']} movements, "
+            f"{row['credits']} credits of {yuan_str(row['credit_fen'])} yuan, "
+            f"{row['unknown']} not known"
+        )
+
+
+@finance.command()
+def settlements() -> None:
+    """List the newest settlements of the card acquirers, with the rows that are not ours."""
+    with application():
+        rows = acquirers.recent()
+    for row in rows:
+        click.echo(
+            f"{row['id']} {row['day']} {row['code']} {row['number']}: {row['rows']} rows, "
+            f"{yuan_str(row['amount_fen'])} yuan less {yuan_str(row['fee_fen'])}, "
+            f"{row['unknown']} not ours"
+        )
+
+
 def actor(login: str) -> Principal:
     staff_id = _staff_id(login)
     assert staff_id is not None, "click asks for one"

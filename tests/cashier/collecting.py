@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from backend.base.clock import business_day
@@ -36,25 +36,30 @@ class Town:
     li: Principal
     bills: list[Any] = field(default_factory=list)
     households: list[Any] = field(default_factory=list)
+    day: date = TODAY  # from which the mandates hold, and on which bills are due
+    issued_at: datetime = builders.NOON - timedelta(days=15)
 
-    def flat(self, card_no: str, *amounts_fen: int, due_on: date = TODAY) -> Any:
+    def flat(self, card_no: str, *amounts_fen: int, due_on: date | None = None) -> Any:
         """A household with a mandate and bills."""
         number = len(self.households) + 1
         household = builders.make_household(self.building, f"{number:03d}")
         self.households.append(household)
-        agreed = Agreement(household.account_no, "icbc", f"C{number:05d}", "张三丰", card_no, TODAY)
+        contract_no = f"C{number:05d}"
+        agreed = Agreement(household.account_no, "icbc", contract_no, "张三丰", card_no, self.day)
         mandates.sign(agreed, self.zhou, builders.NOON)
         db.session.commit()
         self.bills += [
-            builders.make_bill(household, fen, due_on, utility=utility)
+            builders.make_bill(
+                household, fen, due_on or self.day, utility=utility, issued_at=self.issued_at
+            )
             for fen, utility in zip(amounts_fen, ("heat", "water", "gas"), strict=False)
         ]
         return household
 
 
-def make_town() -> Town:
+def make_town(**when: Any) -> Town:
     """One bank, nobody signed yet."""
-    town = Town(builders.make_building(), staff("zhou"), staff("li"))
+    town = Town(builders.make_building(), staff("zhou"), staff("li"), **when)
     mandates.add_bank("icbc", "工商银行城东支行", "collection-fixed", "M0001")
     db.session.commit()
     return town
@@ -63,7 +68,7 @@ def make_town() -> Town:
 def draft(town: Town, now: Any, **choice: Any) -> Any:
     """A drafted batch, committed."""
     made = collection.draft(
-        "icbc", business_day(now), Choice(TODAY + timedelta(days=30), **choice), town.zhou, now
+        "icbc", business_day(now), Choice(town.day + timedelta(days=30), **choice), town.zhou, now
     )
     db.session.commit()
     return made
