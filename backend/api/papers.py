@@ -22,7 +22,14 @@ from backend.api.schemas_papers import (
     TitleOut,
     TitlesOut,
 )
-from backend.api.staff_papers import NO, add_for, issue_for, page_of, pdf_answer
+from backend.api.staff_papers import (
+    NO,
+    add_for,
+    invoiceable_of,
+    issue_for,
+    page_of,
+    pdf_answer,
+)
 from backend.archive import service as archive
 from backend.base.db import db
 from backend.base.errors import Problem
@@ -52,9 +59,9 @@ def papers(household_id: int, query: dict[str, Any]) -> dict[str, Any]:
 @bp.doc(responses=[404])
 @allow("resident")
 def invoiceable(household_id: int) -> dict[str, Any]:
-    """Paid bills that no invoice stands for yet."""
+    """Paid bills and prepaid deductions that no invoice stands for yet."""
     archive.household_for(principal().id, household_id)
-    return {"bills": invoices.invoiceable(household_id, handover.since(household_id))}
+    return invoiceable_of(household_id, handover.since(household_id))
 
 
 @bp.post(f"/households/<{ID}:household_id>/invoices")
@@ -67,7 +74,7 @@ def invoiceable(household_id: int) -> dict[str, Any]:
 def issue_invoice(
     household_id: int, header: dict[str, Any], body: dict[str, Any]
 ) -> dict[str, Any]:
-    """Ask for an invoice over paid bills; the same Idempotency-Key is the same invoice."""
+    """Ask for an invoice over paid bills and deductions; the same key is the same invoice."""
     archive.household_for(principal().id, household_id)
     mine = {
         bill["bill_id"] for bill in invoices.invoiceable(household_id, handover.since(household_id))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from apiflask import Schema, fields
-from marshmallow import validate
+from marshmallow import ValidationError, validate, validates_schema
 
 from backend.api.fields import BusinessDay, Flag, Text, Whole, one_of
 from backend.api.outs import maybe_whole, text, whole
@@ -122,13 +124,29 @@ class PlatformIn(Schema):
     platform_no = Text(8, 32, required=True, validate=[validate.Regexp("[0-9A-Za-z]+$")])
 
 
-class InvoiceIn(Schema):
-    """What to invoice, and to whom (null: the default title, else the owner)."""
+class DeductionsIn(Schema):
+    """A month of prepaid deductions."""
 
-    bill_ids = fields.List(Whole(1), required=True, validate=validate.Length(1, MAX_LINES))
+    utility = Text(1, 16, required=True, validate=[one_of(*UTILITIES)])
+    month = Text(7, 7, required=True, validate=[validate.Regexp("20[0-9]{2}-(0[1-9]|1[0-2])$")])
+
+
+class InvoiceIn(Schema):
+    """What to invoice (bills, months of deductions, or both), and to whom (null: the default
+    title, else the owner)."""
+
+    bill_ids = fields.List(Whole(1), load_default=list, validate=validate.Length(0, MAX_LINES))
+    months = fields.List(
+        fields.Nested(DeductionsIn), load_default=list, validate=validate.Length(0, MAX_LINES)
+    )
     kind = Text(1, 16, load_default="invoice", validate=[one_of("invoice", "special")])
     title_id = Whole(1, load_default=None, allow_none=True)
     remark = Text(0, 100, load_default="")
+
+    @validates_schema
+    def _something(self, data: dict[str, Any], **_: Any) -> None:
+        if not data["bill_ids"] and not data["months"]:
+            raise ValidationError("请选择账单或预付费月份。", "bill_ids")
 
 
 class InvoiceableBillOut(Schema):
@@ -142,10 +160,21 @@ class InvoiceableBillOut(Schema):
     left_fen = whole("not invoiced yet")
 
 
+class InvoiceableMonthOut(Schema):
+    """A month of prepaid deductions that can be invoiced."""
+
+    utility = text()
+    month = text("YYYY-MM")
+    title = text()
+    deducted_fen = whole("of the whole month so far, corrections included")
+    left_fen = whole("paid ahead and not invoiced yet")
+
+
 class InvoiceableOut(Schema):
     """What can be invoiced."""
 
     bills = fields.List(fields.Nested(InvoiceableBillOut))
+    months = fields.List(fields.Nested(InvoiceableMonthOut))
 
 
 class TitleIn(Schema):

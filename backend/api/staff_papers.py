@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -32,10 +33,12 @@ from backend.api.schemas_papers import (
     VoidPaperIn,
     WorklistOut,
 )
+from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.cashier import shifts
 from backend.cashier.papers import (
+    deductions,
     invoices,
     numbering,
     platform,
@@ -172,8 +175,16 @@ def record(paper_no: str, body: dict[str, Any]) -> dict[str, Any]:
 @bp.output(InvoiceableOut)
 @allow("finance", "manager")
 def invoiceable(household_id: int) -> dict[str, Any]:
-    """A household's paid bills that no invoice stands for yet."""
-    return {"bills": invoices.invoiceable(household_id)}
+    """A household's paid bills and prepaid deductions that no invoice stands for yet."""
+    return invoiceable_of(household_id)
+
+
+def invoiceable_of(household_id: int, since: date | None = None) -> dict[str, Any]:
+    """Bills, of those from a day on, and months."""
+    return {
+        "bills": invoices.invoiceable(household_id, since),
+        "months": deductions.invoiceable(household_id, business_day(answers.now())),
+    }
 
 
 @bp.post(f"/households/<{ID}:household_id>/invoices")
@@ -201,6 +212,7 @@ def issue_for(household_id: int, key: str | None, body: Mapping[str, Any]) -> di
         body["title_id"],
         f"{who.kind}:{who.id}:{key}",
         body["remark"],
+        tuple((one["utility"], deductions.month_of(one["month"])) for one in body["months"]),
     )
     made = invoices.issue(wanted, who, answers.now())
     db.session.commit()

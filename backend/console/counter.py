@@ -9,17 +9,15 @@ from werkzeug.wrappers import Response
 
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.base.money import fen_from_yuan
 from backend.cashier import counter, counter_report, shifts
 from backend.cashier.counter_rules import DENOMINATIONS_FEN, MAX_PIECES
+from backend.console import sent
 from backend.console.sessions import attempt, now, roles
 from backend.people import access
-from backend.people.service import Principal
 
 ID = "int(max=9223372036854775807)"
 NO = "string(maxlength=64)"
 METHODS = {"cash": "现金", "pos": "刷卡"}
-MAX_TEXT = 200
 
 
 def register(blueprint: Blueprint) -> None:
@@ -61,9 +59,9 @@ def counter_page() -> str:
 @access.allow("finance")
 def counter_take() -> Response:
     """Take the money; then the receipt with the change to hand back."""
-    account_no = _text("account_no")
+    account_no = sent.text("account_no")
     try:
-        made = counter.take(access.principal(), _text("client_key"), _taking(), now())
+        made = counter.take(access.principal(), sent.text("client_key"), _taking(), now())
     except Problem as problem:
         db.session.rollback()
         flash(f"未收款：{problem.detail}", "bad")
@@ -74,14 +72,14 @@ def counter_take() -> Response:
 def _taking() -> counter.Taking:
     """Each ticked bill says what it was shown to owe, so a sum that has changed is noticed."""
     shown = dict(_pair(value) for value in request.form.getlist("bill"))
-    topup_fen = _yuan("topup")
+    topup_fen = sent.yuan("topup")
     amount_fen = sum(shown.values()) + topup_fen
     if request.form.get("method") == "pos":
-        reference = _text("reference") or None
-        tender = counter.Tender("pos", amount_fen, _whole("terminal_id"), reference)
+        reference = sent.text("reference") or None
+        tender = counter.Tender("pos", amount_fen, sent.whole("terminal_id"), reference)
     else:
-        tender = counter.Tender("cash", _yuan("tendered"))
-    household_id = _whole("household_id")
+        tender = counter.Tender("cash", sent.yuan("tendered"))
+    household_id = sent.whole("household_id")
     return counter.Taking(household_id, tuple(sorted(shown)), topup_fen, amount_fen, tender)
 
 
@@ -90,7 +88,9 @@ def counter_void(receipt_no: str) -> Response:
     """Give a payment back; then the shift again."""
     shift = shifts.my_shift(access.principal())
     attempt(
-        lambda: counter.void(access.principal(), receipt_no, _text("reason"), _second(), now()),
+        lambda: counter.void(
+            access.principal(), receipt_no, sent.text("reason"), sent.second(), now()
+        ),
         "已撤销，请把钱退给住户。",
     )
     if shift is None:
@@ -116,14 +116,14 @@ def shift_open() -> Response:
     """Open a shift over the counted drawer."""
 
     def work() -> None:
-        second = _second()
+        second = sent.second()
         shifts.open_shift(
             access.principal(),
-            _whole("drawer_id"),
+            sent.whole("drawer_id"),
             _counts(),
             now(),
-            issued_fen=_yuan("issued"),
-            reason=_text("reason"),
+            issued_fen=sent.yuan("issued"),
+            reason=sent.text("reason"),
             second=second,
         )
 
@@ -153,48 +153,21 @@ def shift_close(shift_id: int) -> Response:
     """Close a shift over what was counted."""
 
     def work() -> None:
-        second = _second()
-        slips = {t.id: _yuan(f"slips{t.id}") for t in shifts.terminals()}
-        closing = shifts.Closing(_counts(), slips, _yuan("left"), _text("deposit_reference"))
+        second = sent.second()
+        slips = {t.id: sent.yuan(f"slips{t.id}") for t in shifts.terminals()}
+        closing = shifts.Closing(
+            _counts(), slips, sent.yuan("left"), sent.text("deposit_reference")
+        )
         shifts.close_shift(
-            access.principal(), shift_id, closing, now(), reason=_text("reason"), second=second
+            access.principal(), shift_id, closing, now(), reason=sent.text("reason"), second=second
         )
 
     attempt(work, "已交班。")
     return redirect(url_for("console.shift", shift_id=shift_id), 303)
 
 
-def _second() -> Principal | None:
-    return shifts.signer(_text("second_login"), request.form.get("second_password", ""), now())
-
-
-def _text(name: str) -> str:
-    return request.form.get(name, "").strip()[:MAX_TEXT].replace("\x00", "")
-
-
-def _whole(name: str) -> int:
-    text = _text(name)
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise Problem("validation", field=name)
-    return int(text)
-
-
-def _yuan(name: str) -> int:
-    """A sum in yuan as fen; nothing typed is nothing."""
-    text = _text(name).replace(",", "")
-    try:
-        fen = fen_from_yuan(text) if text else 0
-    except ValueError:
-        raise Problem(
-            "validation", f"金额“{text[:20]}”格式不正确，例如 123.45。", field=name
-        ) from None
-    if fen < 0:
-        raise Problem("validation", "金额不能为负。", field=name)
-    return fen
-
-
 def _counts() -> dict[int, int]:
-    counts = {fen: _whole(f"n{fen}") for fen in DENOMINATIONS_FEN if _text(f"n{fen}")}
+    counts = {fen: sent.whole(f"n{fen}") for fen in DENOMINATIONS_FEN if sent.text(f"n{fen}")}
     if any(pieces > MAX_PIECES for pieces in counts.values()):
         raise Problem("validation", "清点的张数太多。", field="counts")
     return counts

@@ -8,11 +8,12 @@ from typing import Any
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.base.money import fen_from_yuan
-from backend.cashier import counter, shifts
+from backend.cashier import counter
 from backend.cashier.papers import (
+    deductions,
     invoices,
     numbering,
     platform,
@@ -25,14 +26,13 @@ from backend.cashier.papers import (
     worklist,
 )
 from backend.cashier.papers.templates import SIZE_TITLES
+from backend.console import sent
 from backend.console.sessions import attempt, now, roles
 from backend.people import access
-from backend.people.service import Principal
 
 NO = "string(maxlength=32)"
 ID = "int(max=9223372036854775807)"
 PAGE = 50
-MAX_TEXT = 200
 # A sheet has the styles of its template and nothing else: no script, no form, no other host.
 SHEET_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; font-src 'self'; img-src data:; "
@@ -140,7 +140,9 @@ def sheet_answer(sheet: press.Sheet) -> Response:
 def paper_void(paper_no: str) -> Response:
     """Void a paper; its number is kept."""
     attempt(
-        lambda: undoing.void(paper_no, _text("reason"), access.principal(), _second(), now()),
+        lambda: undoing.void(
+            paper_no, sent.text("reason"), access.principal(), sent.second(), now()
+        ),
         "已作废，号码保留。",
     )
     return redirect(url_for("console.paper", paper_no=paper_no), 303)
@@ -152,9 +154,9 @@ def paper_red(paper_no: str) -> Response:
     made: list[str] = []
 
     def work() -> None:
-        second = _second()
-        amount_fen = _yuan("amount") if _text("amount") else None
-        who, why = access.principal(), _text("reason")
+        second = sent.second()
+        amount_fen = sent.yuan("amount") if sent.text("amount") else None
+        who, why = access.principal(), sent.text("reason")
         made.append(undoing.take_back(paper_no, amount_fen, why, who, second, now()).paper_no)
 
     done = attempt(work, "红字票据已开具。")
@@ -164,7 +166,7 @@ def paper_red(paper_no: str) -> Response:
 @access.allow("finance", "manager")
 def paper_record(paper_no: str) -> Response:
     """Write the tax platform's number down."""
-    number = _text("platform_no")
+    number = sent.text("platform_no")
 
     def work() -> None:
         if not number.isascii() or not number.isalnum() or not 8 <= len(number) <= 32:
@@ -179,7 +181,7 @@ def paper_record(paper_no: str) -> Response:
 def invoice_new() -> str:
     """A household by 户号: what can be invoiced, and to whom."""
     account_no = request.args.get("account_no", "").strip()[:64]
-    household, missing = None, None
+    household, missing, today = None, None, business_day(now())
     if account_no:
         try:
             household = counter.household_by_account(account_no)
@@ -191,6 +193,7 @@ def invoice_new() -> str:
         household=household,
         missing=missing,
         bills=invoices.invoiceable(household["id"]) if household else [],
+        months=deductions.invoiceable(household["id"], today) if household else [],
         titles=titles.of_household(household["id"]) if household else [],
         key=secrets.token_hex(16),
     )
@@ -202,20 +205,27 @@ def invoice_issue() -> Response:
     made: list[str] = []
 
     def work() -> None:
-        title = _text("title_id")
+        title = sent.text("title_id")
         wanted = invoices.Wanted(
-            _whole("household_id"),
-            tuple(sorted({_number(bill) for bill in request.form.getlist("bill")})),
-            "special" if _text("kind") == "special" else "invoice",
-            _number(title) if title else None,
-            f"console:{access.principal().id}:{_text('key')}",
-            _text("remark")[:100],
+            sent.whole("household_id"),
+            tuple(sorted({sent.number(b, "bill_ids") for b in request.form.getlist("bill")})),
+            "special" if sent.text("kind") == "special" else "invoice",
+            sent.number(title, "title_id") if title else None,
+            f"console:{access.principal().id}:{sent.text('key')}",
+            sent.text("remark")[:100],
+            tuple(_month(month) for month in request.form.getlist("month")),
         )
         made.append(invoices.issue(wanted, access.principal(), now()).paper_no)
 
     if attempt(work, "发票已开具。"):
         return redirect(url_for("console.paper", paper_no=made[0]), 303)
-    return redirect(url_for("console.invoice_new", account_no=_text("account_no")), 303)
+    return redirect(url_for("console.invoice_new", account_no=sent.text("account_no")), 303)
+
+
+def _month(sent_key: str) -> deductions.Key:
+    """'water:2026-10' -> the deductions of that month."""
+    utility, _, month = sent_key.partition(":")
+    return utility[: sent.MAX_TEXT], deductions.month_of(month)
 
 
 @access.allow("finance")
@@ -223,13 +233,13 @@ def title_add() -> Response:
     """A new title of a household."""
 
     def work() -> None:
-        kind = "company" if _text("kind") == "company" else "person"
-        party = titles.checked(kind, {name: _text(name) for name in request.form})
-        household_id = _whole("household_id")
-        titles.add(household_id, party, bool(_text("is_default")), access.principal(), now())
+        kind = "company" if sent.text("kind") == "company" else "person"
+        party = titles.checked(kind, {name: sent.text(name) for name in request.form})
+        household_id = sent.whole("household_id")
+        titles.add(household_id, party, bool(sent.text("is_default")), access.principal(), now())
 
     attempt(work, "抬头已保存。")
-    return redirect(url_for("console.invoice_new", account_no=_text("account_no")), 303)
+    return redirect(url_for("console.invoice_new", account_no=sent.text("account_no")), 303)
 
 
 def _size(given: Any) -> str:
@@ -237,28 +247,3 @@ def _size(given: Any) -> str:
     if size not in rules.SIZES:
         raise Problem("validation", "没有这种纸张。", field="size")
     return str(size)
-
-
-def _second() -> Principal | None:
-    return shifts.signer(_text("second_login"), request.form.get("second_password", ""), now())
-
-
-def _text(name: str) -> str:
-    return request.form.get(name, "").strip()[:MAX_TEXT].replace("\x00", "")
-
-
-def _whole(name: str) -> int:
-    return _number(_text(name), name)
-
-
-def _number(text: str, field: str = "bill_ids") -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise Problem("validation", field=field)
-    return int(text)
-
-
-def _yuan(name: str) -> int:
-    try:
-        return fen_from_yuan(_text(name).replace(",", ""))
-    except ValueError:
-        raise Problem("validation", "金额格式不正确，例如 123.45。", field=name) from None

@@ -1,13 +1,14 @@
 """票据 in the console: found, issued, printed and printed again, voided, taken back; templates."""
 
 import re
+from datetime import date
 
 import pytest
 
 from backend.base.db import db
 from backend.cashier.papers import tax, templates
 from backend.cashier.papers.models import Paper, PaperPrint, PaperTemplate
-from tests.cashier.papers.conftest import Hall
+from tests.cashier.papers.conftest import Ahead, Hall
 from tests.console.conftest import post, token_in
 
 
@@ -98,3 +99,19 @@ def test_the_counter_says_the_receipts_true_number(hall, sign_in):
     zhou = sign_in("finance", login="cash2")
     page = zhou.get(f"/console/counter?receipt={made.receipt_no}").text
     assert "SJ01202600000001" in page and "打印收据" in page
+
+
+def test_a_month_of_deductions_is_invoiced_at_the_desk(hall, sign_in):
+    ahead = Ahead(hall, date(2026, 11, 1))
+    ahead.nights(300, 400)
+    wu = sign_in("finance", login="cash3")
+    account_no = hall.household.account_no
+    at = f"/console/papers/invoice?account_no={account_no}"
+    assert "2026年11月1日至11月2日 水费（预付费扣费）" in wu.get(at).text
+    mine = {"household_id": str(hall.household.id), "account_no": account_no, "key": "k"}
+    for wrong in ("water:2026-1", "gold:2026-11", "water"):
+        refused = post(wu, "/console/papers/invoice", at=at, month=wrong, **mine)
+        assert refused.headers["Location"].endswith(account_no)
+    made = post(wu, "/console/papers/invoice", at=at, month="water:2026-11", **mine)
+    assert "7.00" in wu.get(made.headers["Location"]).text
+    assert "没有可以开票" in wu.get(at).text

@@ -51,6 +51,24 @@ _CHECKS: tuple[tuple[str, str], ...] = (
                SELECT min(issued_at) FROM paper WHERE business_key LIKE 'receipt:counter:%')
            ORDER BY c.id""",
     ),
+    (
+        "deduction {0} {1} {2}: {3} fen, invoices say {4} fen",
+        f"""SELECT h.account_no, d.utility, d.day, d.deduction_fen, sum(p.amount_fen)
+            FROM paper_deduction p
+            JOIN prepaid_day d USING (household_id, utility, day)
+            JOIN household h ON h.id = d.household_id
+            WHERE {_VALID.replace("p.id", "p.paper_id")}
+            GROUP BY h.account_no, d.utility, d.day, d.deduction_fen
+            HAVING sum(p.amount_fen) NOT BETWEEN 0 AND greatest(0, d.deduction_fen)
+            ORDER BY 1, 2, 3""",
+    ),
+    (
+        "paper {0} line {1}: {2} fen over deductions of {3} fen",
+        """SELECT o.paper_no, l.seq, l.amount_fen, sum(p.amount_fen)
+           FROM paper_deduction p JOIN paper_line l USING (paper_id, seq)
+           JOIN paper o ON o.id = l.paper_id GROUP BY o.paper_no, l.seq, l.amount_fen
+           HAVING sum(p.amount_fen) <> l.amount_fen ORDER BY 1, 2""",
+    ),
 )
 
 

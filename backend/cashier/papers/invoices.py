@@ -1,8 +1,9 @@
-"""发票: over bills that have been paid, to a title, never twice over the same money.
+"""发票: over bills that have been paid and prepaid deductions, to a title, never twice.
 
-What can still be invoiced of a household's utility is what was really paid on its standing bills,
-less what was given back as a credit (income that is none any more), less what valid invoices
-already say.  A bill paid out of a credit is therefore invoiced with a discount line.
+What can still be invoiced of a household's utility is what was really paid on its standing bills
+and deducted from its prepaid account, less what was given back as a credit (income that is none
+any more), less what valid invoices already say.  A bill paid out of a credit is therefore
+invoiced with a discount line, and so is a month after a deduction was corrected.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from backend.base.clock import business_day
 from backend.base.db import db, hold
 from backend.base.errors import Problem
 from backend.billing.models import Bill
-from backend.cashier.papers import issuing, rules, tax, titles
+from backend.cashier.papers import deductions, issuing, rules, tax, titles
 from backend.cashier.papers.models import Paper, TaxRate
 from backend.cashier.papers.receipts import bill_line_title
 from backend.cashier.papers.rules import Line
@@ -33,32 +34,36 @@ DISCOUNT = "折扣（退费抵扣）"
 MAX_SHOWN = 200
 _KEY = "invoice:"
 
-# (:household NULL: every household's.)  Per utility: paid on standing bills, credited, invoiced.
+# Per utility: paid on standing bills or deducted in advance, credited, invoiced.  Of one household
+# whatever it has; of all (:household NULL) only what has been invoiced.
 _UTILITIES = sa.text("""
-WITH paid AS (
-    SELECT household_id, utility, sum(paid_fen) AS fen FROM bill
-     WHERE kind <> 'reversal' AND state <> 'reversed'
-       AND (CAST(:household AS bigint) IS NULL OR household_id = :household)
-     GROUP BY 1, 2
-), credited AS (
-    SELECT household_id, utility, sum(credit_fen) AS fen FROM adjustment
-     WHERE CAST(:household AS bigint) IS NULL OR household_id = :household
-     GROUP BY 1, 2
-), invoiced AS (
+WITH invoiced AS (
     SELECT p.household_id, l.utility, sum(l.amount_fen) AS fen
       FROM paper p JOIN paper_line l ON l.paper_id = p.id
      WHERE p.kind IN ('invoice', 'special')
        AND (CAST(:household AS bigint) IS NULL OR p.household_id = :household)
        AND NOT EXISTS (SELECT 1 FROM paper_void v WHERE v.paper_id = p.id)
      GROUP BY 1, 2
+), known AS (
+    SELECT household_id, utility FROM invoiced
+     UNION SELECT household_id, utility FROM bill WHERE household_id = :household
+     UNION SELECT household_id, utility FROM adjustment WHERE household_id = :household
+     UNION SELECT household_id, utility FROM prepaid_account WHERE household_id = :household
+), found AS (
+    SELECT household_id, utility,
+           (SELECT coalesce(sum(b.paid_fen), 0) FROM bill b
+             WHERE b.household_id = k.household_id AND b.utility = k.utility
+               AND b.kind <> 'reversal' AND b.state <> 'reversed')
+           + (SELECT coalesce(sum(d.deduction_fen), 0) FROM prepaid_day d
+               WHERE d.household_id = k.household_id AND d.utility = k.utility) AS paid,
+           (SELECT coalesce(sum(a.credit_fen), 0) FROM adjustment a
+             WHERE a.household_id = k.household_id AND a.utility = k.utility) AS credited,
+           coalesce(i.fen, 0) AS invoiced
+      FROM known k LEFT JOIN invoiced i USING (household_id, utility)
 )
-SELECT household_id, utility, coalesce(paid.fen, 0)::bigint AS paid_fen,
-       coalesce(credited.fen, 0)::bigint AS credited_fen,
-       coalesce(invoiced.fen, 0)::bigint AS invoiced_fen
-  FROM paid FULL JOIN credited USING (household_id, utility)
-  FULL JOIN invoiced USING (household_id, utility)
- WHERE NOT :too_much
-    OR coalesce(invoiced.fen, 0) > greatest(0, coalesce(paid.fen, 0) - coalesce(credited.fen, 0))
+SELECT household_id, utility, paid::bigint AS paid_fen, credited::bigint AS credited_fen,
+       invoiced::bigint AS invoiced_fen
+  FROM found WHERE NOT :too_much OR invoiced > greatest(0, paid - credited)
  ORDER BY household_id, utility LIMIT :most
 """)
 _INVOICED = sa.text("""
@@ -73,7 +78,8 @@ SELECT l.bill_id, sum(l.amount_fen)::bigint
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What somebody wants an invoice over; `title_id` None is the household's default, or else
-    its owner in person.  `key` makes the request one."""
+    its owner in person.  `key` makes the request one.  `months`: (utility, month) of deductions.
+    """
 
     household_id: int
     bill_ids: tuple[int, ...]
@@ -81,11 +87,15 @@ class Wanted:
     title_id: int | None
     key: str
     remark: str = ""
+    months: tuple[deductions.Key, ...] = ()
 
     @property
     def fingerprint(self) -> str:
         """Of all that is asked for: another one under the same key is another request."""
+        asked: tuple[object, ...]
         asked = (sorted(self.bill_ids), self.kind, self.title_id, self.remark)
+        if self.months:  # without them as it was before there were any
+            asked += (sorted(self.months),)
         return hashlib.sha256(repr(asked).encode()).hexdigest()
 
 
@@ -143,7 +153,7 @@ def issue(wanted: Wanted, actor: Principal, now: datetime) -> Paper:
             raise Problem("idempotency_key_reused", field="Idempotency-Key")
         return made
     party = _party(household, wanted.title_id)
-    lines = _lines(household, wanted.bill_ids, now)
+    lines = _lines(household, wanted, now)
     if wanted.kind == "special":
         _refuse_special(party, lines)
     content = {"remark": wanted.remark, "payee": "", "method": "", "reference": ""}
@@ -172,8 +182,20 @@ def _refuse_special(party: Party, lines: Sequence[Line]) -> None:
         raise Problem("special_refused", "免税或不征税的费用不能开专用发票。", field="bill_ids")
 
 
-def _lines(household: Household, bill_ids: Sequence[int], now: datetime) -> list[Line]:
-    """The lines of an invoice over these bills, discounts and all; their rows held."""
+def _lines(household: Household, wanted: Wanted, now: datetime) -> list[Line]:
+    """The lines of an invoice over bills and deductions, discounts and all; their rows held."""
+    if not wanted.bill_ids and not wanted.months:
+        raise Problem("not_found", field="bill_ids")
+    held = tax.holding(household.customer_class, business_day(now))
+    bills = _held(household, wanted.bill_ids) if wanted.bill_ids else []
+    invoiced = _invoiced(wanted.bill_ids)
+    lines = [line for bill in bills for line in _bill_lines(bill, invoiced.get(bill.id, 0), held)]
+    if wanted.months:
+        lines += deductions.lines(household.id, wanted.months, held, business_day(now))
+    return lines + _discounts(household.id, lines)
+
+
+def _held(household: Household, bill_ids: Sequence[int]) -> Sequence[Bill]:
     bills = db.session.scalars(
         sa.select(Bill)
         .where(Bill.id.in_(bill_ids), Bill.household_id == household.id)
@@ -182,12 +204,9 @@ def _lines(household: Household, bill_ids: Sequence[int], now: datetime) -> list
         .with_for_update(of=Bill)
         .execution_options(populate_existing=True)
     ).all()
-    if not bill_ids or {bill.id for bill in bills} != set(bill_ids):
+    if {bill.id for bill in bills} != set(bill_ids):
         raise Problem("not_found", field="bill_ids")
-    held = tax.holding(household.customer_class, business_day(now))
-    invoiced = _invoiced(bill_ids)
-    lines = [line for bill in bills for line in _bill_lines(bill, invoiced.get(bill.id, 0), held)]
-    return lines + _discounts(household.id, lines)
+    return bills
 
 
 def _bill_lines(bill: Bill, invoiced_fen: int, held: dict[tuple[str, str], TaxRate]) -> list[Line]:

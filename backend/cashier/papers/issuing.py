@@ -15,7 +15,13 @@ from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.cashier.papers import numbering, rules, templates
-from backend.cashier.papers.models import Paper, PaperIssuer, PaperLine, PaperVoid
+from backend.cashier.papers.models import (
+    Paper,
+    PaperDeduction,
+    PaperIssuer,
+    PaperLine,
+    PaperVoid,
+)
 from backend.cashier.papers.rules import Line
 from backend.cashier.papers.titles import Party
 from backend.people.service import Principal, audit
@@ -86,7 +92,7 @@ def issue(draft: Draft, actor: Principal | None, now: datetime) -> Paper:
         },
         party_sealed=draft.party.sealed(PARTY),
         templates=dict(printed_by),
-        lines=[_row(seq, line) for seq, line in enumerate(draft.lines, 1)],
+        lines=[_row(draft.household.id, seq, line) for seq, line in enumerate(draft.lines, 1)],
     )
     db.session.add(made)
     db.session.flush()
@@ -100,7 +106,7 @@ def _issuer(draft: Draft) -> PaperIssuer:
     return numbering.issuer_of(draft.household)
 
 
-def _row(seq: int, line: Line) -> PaperLine:
+def _row(household_id: int, seq: int, line: Line) -> PaperLine:
     return PaperLine(
         seq=seq,
         bill_id=line.bill_id,
@@ -113,6 +119,10 @@ def _row(seq: int, line: Line) -> PaperLine:
         treatment=line.treatment,
         rate_bp=line.rate_bp,
         tax_fen=line.tax_fen,
+        deductions=[
+            PaperDeduction(day=day, household_id=household_id, utility=line.utility, amount_fen=fen)
+            for day, fen in line.days
+        ],
     )
 
 
@@ -130,6 +140,7 @@ def lines_of(paper: Paper) -> list[Line]:
             row.treatment,
             row.rate_bp,
             row.tax_fen,
+            tuple((part.day, part.amount_fen) for part in row.deductions),
         )
         for row in paper.lines
     ]

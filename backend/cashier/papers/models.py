@@ -31,6 +31,9 @@ class PaperIssuer(Base):
     phone: Mapped[str] = mapped_column(server_default="")
     bank: Mapped[str] = mapped_column(server_default="")
     bank_account: Mapped[str] = mapped_column(server_default="")
+    drawer: Mapped[str] = mapped_column(server_default="")  # 开票人 of what nobody at a desk issued
+    payee: Mapped[str] = mapped_column(server_default="")  # 收款人
+    reviewer: Mapped[str] = mapped_column(server_default="")  # 复核
 
 
 class PaperSeries(Base):
@@ -90,7 +93,10 @@ class Paper(Base):
 
 
 class PaperLine(Base):
-    """One line of a paper; `amount_fen` has its tax in it.  `bill_id` is the bill it stands for."""
+    """One line of a paper; `amount_fen` has its tax in it.
+
+    It stands for the bill `bill_id`, or for prepaid `deductions` (their sum is its amount).
+    """
 
     __tablename__ = "paper_line"
     __table_args__ = (
@@ -113,6 +119,39 @@ class PaperLine(Base):
     tax_fen: Mapped[Fen]
 
     paper: Mapped[Paper] = relationship(back_populates="lines")
+    deductions: Mapped[list[PaperDeduction]] = relationship(
+        order_by="PaperDeduction.day", lazy="selectin"
+    )
+
+
+class PaperDeduction(Base):
+    """What a line of an invoice says of one prepaid day's deduction; below zero in red letters.
+
+    Of a day, all invoices that count never say more than was deducted (trigger).
+    """
+
+    __tablename__ = "paper_deduction"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(
+            ["paper_id", "seq"],
+            ["paper_line.paper_id", "paper_line.seq"],
+            name="fk_paper_deduction_line",
+        ),
+        sa.ForeignKeyConstraint(
+            ["household_id", "utility", "day"],
+            ["prepaid_day.household_id", "prepaid_day.utility", "prepaid_day.day"],
+            name="fk_paper_deduction_prepaid_day",
+        ),
+        sa.CheckConstraint("amount_fen <> 0", name="not_zero"),
+        sa.Index("ix_paper_deduction_day", "household_id", "utility", "day"),
+    )
+
+    paper_id: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    household_id: Mapped[int] = mapped_column(sa.BigInteger)
+    utility: Mapped[str]
+    amount_fen: Mapped[Fen]
 
 
 class PaperVoid(Base):

@@ -36,6 +36,7 @@ class Line:
     treatment: str = "none"
     rate_bp: int | None = None
     tax_fen: int = 0
+    days: tuple[tuple[date, int], ...] = ()  # what it says of each prepaid day's deduction, in fen
 
 
 def paper_no(kind: str, issuer_code: str, year: int, number: int) -> str:
@@ -101,7 +102,13 @@ def taken_back(
         raise ValueError(f"{amount_fen} fen of {left}")
     if not earlier and amount_fen == left:
         return [
-            replace(line, amount_fen=-line.amount_fen, tax_fen=-line.tax_fen, quantity=_minus(line))
+            replace(
+                line,
+                amount_fen=-line.amount_fen,
+                tax_fen=-line.tax_fen,
+                quantity=_minus(line),
+                days=tuple((day, -fen) for day, fen in line.days),
+            )
             for line in lines
         ]
     return _part_back(lines, earlier, amount_fen, title)
@@ -131,42 +138,64 @@ def _part_back(
     ]
 
 
-def _rest(group: Sequence[Line]) -> list[Line]:
-    """All that is left of a rate, bill by bill."""
-    bills: dict[int | None, list[Line]] = {}
+def _by_subject(group: Sequence[Line]) -> dict[str, list[Line]]:
+    """Lines by what they stand for: a bill, a month of deductions, or neither (a discount)."""
+    subjects: dict[str, list[Line]] = {}
     for line in group:
-        bills.setdefault(line.bill_id, []).append(line)
+        month = f"{line.days[0][0]:%Y-%m}" if line.days else ""
+        subjects.setdefault(f"{line.bill_id or 0:020d}:{month}", []).append(line)
+    return subjects
+
+
+def _rest(group: Sequence[Line]) -> list[Line]:
+    """All that is left of a rate, bill by bill and month by month."""
     made = [
-        Line(
-            "",
-            -sum(line.amount_fen for line in of_bill),
-            group[0].utility,
-            bill_id,
-            treatment=group[0].treatment,
-            rate_bp=group[0].rate_bp,
-            tax_fen=-sum(line.tax_fen for line in of_bill),
-        )
-        for bill_id, of_bill in bills.items()
+        _back(lines, sum(line.amount_fen for line in lines), sum(line.tax_fen for line in lines))
+        for lines in _by_subject(group).values()
     ]
     return [line for line in made if line.amount_fen or line.tax_fen]
 
 
 def _share(group: Sequence[Line], part_fen: int) -> list[Line]:
     """A part of what is left of a rate, over its bills in proportion; never more tax than left."""
-    left: dict[int, int] = {}
-    for line in group:
-        left[line.bill_id or 0] = left.get(line.bill_id or 0, 0) + line.amount_fen
+    subjects = _by_subject(group)
+    left = {key: sum(line.amount_fen for line in lines) for key, lines in subjects.items()}
     amounts = largest_remainder(part_fen, {key: fen for key, fen in left.items() if fen > 0})
     rate_bp = group[0].rate_bp
     tax_fen = 0 if rate_bp is None else tax_within(part_fen, rate_bp)
     tax_fen = min(tax_fen, max(0, sum(line.tax_fen for line in group)))
     taxes = largest_remainder(tax_fen, amounts)
-    whole = Line("", 0, group[0].utility, treatment=group[0].treatment, rate_bp=rate_bp)
-    return [
-        replace(whole, amount_fen=-fen, bill_id=key or None, tax_fen=-taxes[key])
-        for key, fen in amounts.items()
-        if fen
-    ]
+    return [_back(subjects[key], fen, taxes[key]) for key, fen in amounts.items() if fen]
+
+
+def _back(lines: Sequence[Line], amount_fen: int, tax_fen: int) -> Line:
+    """The line that takes so much of these back; they stand for one bill or month, at one rate."""
+    first = lines[0]
+    return Line(
+        "",
+        -amount_fen,
+        first.utility,
+        first.bill_id,
+        treatment=first.treatment,
+        rate_bp=first.rate_bp,
+        tax_fen=-tax_fen,
+        days=_days_back(lines, amount_fen),
+    )
+
+
+def _days_back(lines: Sequence[Line], amount_fen: int) -> tuple[tuple[date, int], ...]:
+    """From which days' deductions a sum is taken back: the newest first."""
+    left: dict[date, int] = {}
+    for line in lines:
+        for day, fen in line.days:
+            left[day] = left.get(day, 0) + fen
+    made = []
+    for day in sorted(left, reverse=True):
+        part_fen = min(left[day], amount_fen)
+        if part_fen > 0:
+            made.append((day, -part_fen))
+            amount_fen -= part_fen
+    return tuple(sorted(made))
 
 
 def may_void(kind: str, issued_on: date, today: date) -> bool:

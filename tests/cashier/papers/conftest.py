@@ -1,11 +1,17 @@
 """Papers are tried against the sandbox like the rest of the room."""
 
+from datetime import date, timedelta
+
 import pytest
 
 from backend.base.db import db
+from backend.billing import ahead
+from backend.billing.models import PrepaidDay
 from backend.cashier import counter, shifts
 from backend.cashier.counter import Taking, Tender
 from backend.cashier.papers import tax
+from backend.ledger import chart
+from backend.ledger import service as ledger
 from backend.people.service import Principal
 from tests import builders
 from tests.outside import app, hook, in_threads, phone, sandbox, sandbox_keys
@@ -44,6 +50,42 @@ class Hall:
         who = household or self.household
         taking = Taking(who.id, tuple(b.id for b in bills), topup_fen, owed, Tender("cash", owed))
         return counter.take(self.cashier, f"tap-{self.taps}", taking, self.clock.now())
+
+
+class Ahead:
+    """A household that pays ahead for water; its nights deduct what a test says."""
+
+    def __init__(self, hall, first=date(2026, 10, 25), paid_fen=50_000):
+        self.hall, self.household, self.day = hall, hall.household, first
+        self.tariff = builders.make_tariff("water", "flat", {"unit": "m3", "price": "3"})
+        now = hall.clock.now()
+        ahead.open_account(self.household.id, "water", first, hall.second, now)
+        self.pays(paid_fen, "till-1")
+
+    def pays(self, fen, key):
+        till = chart.bank("till")
+        ahead.top_up(self.household.id, "water", fen, key, till, self.hall.clock.now())
+        db.session.commit()
+
+    def nights(self, *deductions_fen, used=1000):
+        for fen in deductions_fen:
+            row = PrepaidDay(
+                household_id=self.household.id,
+                utility="water",
+                day=self.day,
+                used=used,
+                topup_fen=0,
+                deduction_fen=fen,
+                balance_fen=0,
+                tariff_id=self.tariff.id,
+            )
+            db.session.add(row)
+            code = chart.prepaid("water", self.household.id)
+            lines = [(code, fen), (chart.revenue("water"), -fen)]
+            key = f"prepaid:water:{self.household.id}:{self.day}"
+            ledger.post(key, "prepaid", self.hall.clock.now(), lines)
+            self.day += timedelta(1)
+        db.session.commit()
 
 
 @pytest.fixture
