@@ -1,6 +1,8 @@
 """The demonstration's past payments, through the sandbox's WeChat Pay: order, tap, signed notice.
 
-Then each past day's statement is fetched and proven, and all but yesterday are closed.
+Then each past day's statement is fetched and proven, and all but yesterday are closed.  Yesterday
+finance has something to look into: a payment of another sum than was ordered waits to be given
+back, and a row of the statement is about nobody's order.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from collectors.demo.people import PEOPLE
 
 NOTICE_WAIT_S = 20
 TIMEOUT = (3, 8)
+TOO_LITTLE_FEN = 10000
 
 
 def pay_first_bills(calendar: Calendar, sandbox: str, now: datetime, say: Say) -> None:
@@ -32,8 +35,10 @@ def pay_first_bills(calendar: Calendar, sandbox: str, now: datetime, say: Say) -
     payers = _payers()
     for index, (household_id, resident_id, openid) in enumerate(payers):
         bills = _open_bills(household_id, first_from)
+        last = index == len(payers) - 1
         if bills:
-            _pay(resident_id, bills, openid, _paid_at(calendar, index, len(payers)), sandbox, now)
+            at = _paid_at(calendar, index, len(payers))
+            _pay(resident_id, bills, openid, at, sandbox, now, "parked" if last else "paid")
         if index % 6 == 5:
             say(f"历史缴费 {index + 1}/{len(payers)}")
 
@@ -83,16 +88,19 @@ def _pay(
     paid_at: datetime,
     sandbox: str,
     now: datetime,
+    becomes: str,
 ) -> None:
-    """Order, tap pay in the sandbox, and wait until the notice has been posted."""
+    """Order, tap pay in the sandbox, and wait for what the notice makes of the order."""
     order, client_pay = cashier.create_order(resident_id, bills, cashier.Door(), now)
+    if becomes == "parked":
+        _order(sandbox, "payment", "wrong_amount", order.out_trade_no, amount_fen=TOO_LITTLE_FEN)
     tap = {**client_pay, "openid": openid, "paid_at": paid_at.isoformat()}
     answer = requests.post(f"{sandbox}/sandbox/wechat/pay", json=tap, timeout=TIMEOUT)
     answer.raise_for_status()
     deadline = time.monotonic() + NOTICE_WAIT_S
     while time.monotonic() < deadline:
         db.session.rollback()
-        if cashier.order_view(order.out_trade_no)["state"] == "paid":
+        if cashier.order_view(order.out_trade_no)["state"] == becomes:
             return
         time.sleep(0.02)
     raise RuntimeError(f"no notice came for order {order.out_trade_no} in {NOTICE_WAIT_S} s")
@@ -101,8 +109,9 @@ def _pay(
 def prove_past_days(calendar: Calendar, sandbox: str, now: datetime, say: Say) -> None:
     """Fetch every past day's statement and reconcile it; close all days before yesterday."""
     days = [calendar.today - timedelta(days=back) for back in range(6, 0, -1)]
+    _order(sandbox, "statement", "extra_row", days[-1].isoformat())
     for day in days:
-        _publish(sandbox, day)
+        _order(sandbox, "statement", "publish", day.isoformat())  # now, whatever the hour
         reconcile.fetch_statement("wechat", day, now)
         reconcile.reconcile("wechat", day, now)
         if day != days[-1]:
@@ -111,7 +120,7 @@ def prove_past_days(calendar: Calendar, sandbox: str, now: datetime, say: Say) -
         say(f"对账 {day}")
 
 
-def _publish(sandbox: str, day: date) -> None:
-    """The sandbox publishes a past day's statement now, whatever the hour."""
-    order = {"target": "statement", "mode": "publish", "match": day.isoformat()}
+def _order(sandbox: str, target: str, mode: str, occasion: str, **params: object) -> None:
+    """The sandbox behaves to order on one occasion."""
+    order = {"target": target, "mode": mode, "match": occasion, "params": params}
     requests.post(f"{sandbox}/sandbox/behaviour", json=order, timeout=TIMEOUT).raise_for_status()
