@@ -321,11 +321,13 @@ WITH fresh AS (
 INSERT INTO case_note (case_id, at, verb, text) SELECT id, :now, 'opened', '' FROM fresh
 """
 _END_BREAKS = """
-WITH gone AS (
+WITH resolved AS MATERIALIZED (
+  SELECT id::text AS reference, resolution FROM break
+   WHERE reconciliation_id = :day_id AND resolved_at IS NOT NULL),
+gone AS (
   UPDATE money_case m SET state = 'done', ended_at = :now
-    FROM break b
-   WHERE b.reconciliation_id = :day_id AND b.resolved_at IS NOT NULL
-     AND m.kind = 'break' AND m.reference = b.id::text AND m.state = 'open'
+    FROM resolved b
+   WHERE m.kind = 'break' AND m.reference = b.reference AND m.state = 'open'
   RETURNING m.id, b.resolution)
 INSERT INTO case_note (case_id, at, verb, text)
 SELECT id, :now, 'ended', coalesce(resolution, '') FROM gone

@@ -13,11 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from backend.base.clock import day_bounds
-from backend.base.db import db
+from backend.base.db import db, unprepared
 from backend.cashier.books import PAYMENT, REFUND
 from backend.cashier.channels import day_ends_early
 from backend.cashier.rules import MAX_FEE_RATE
 from backend.ledger import chart
+from backend.ledger import service as ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +48,40 @@ class Sums:
         return self.ledger_fen == self.channel_fen == self.orders_fen
 
 
-# What the ledger cleared on any day, by business key.
+# A refund's own number and a payment's are its business key in the ledger (rules.payment_key).
+_KEY = """CASE l.kind WHEN 'payment' THEN :channel || ':' || l.transaction_id
+                     ELSE :channel || ':refund:' || l.out_refund_no END"""
+_FEE_FITS = """CASE l.kind WHEN 'payment' THEN l.fee_fen ELSE -l.fee_fen END
+               BETWEEN 0 AND ceil(l.amount_fen * CAST(:rate AS numeric))"""
+
+# One pass over the day: whatever ledger, orders and statement do not plainly agree on, as the
+# line's number or, where the statement has none, the ledger's key.  A second payment of one order
+# never agrees plainly: an order keeps the transaction that paid it.
+_SUSPECTS = f"""
+WITH cleared AS (
+  SELECT e.business_key, p.amount_fen FROM entry e JOIN posting p ON p.entry_id = e.id
+   WHERE e.day BETWEEN :day - 1 AND :day AND e.at >= :start AND e.at < :end
+     AND e.kind IN ('payment', 'refund') AND p.account_id = :clearing),
+lines AS (
+  SELECT l.*, {_KEY} AS key FROM statement_line l WHERE l.statement_id = :statement)
+SELECT l.seq, c.business_key
+FROM cleared c
+FULL JOIN (lines l LEFT JOIN payment_order o
+             ON o.out_trade_no = l.out_trade_no AND o.channel = :channel
+                AND o.paid_at >= :start AND o.paid_at < :end) ON l.key = c.business_key
+WHERE ({_FEE_FITS} AND CASE l.kind
+         WHEN 'payment' THEN c.amount_fen = l.amount_fen AND o.amount_fen = l.amount_fen
+                             AND o.transaction_id = l.transaction_id
+         ELSE -c.amount_fen = l.amount_fen END) IS NOT TRUE
+"""
+
+# The suspects, and what the ledger cleared on any day, by business key.
 _CLEARED = """
-cleared AS (SELECT e.business_key, e.kind, e.detail, p.amount_fen, e.day AS entry_day,
+lines AS (SELECT * FROM statement_line WHERE statement_id = :statement AND seq = ANY(:suspects)),
+cleared AS (SELECT e.business_key, e.kind, e.detail, p.amount_fen,
                    (e.at AT TIME ZONE 'Asia/Shanghai' + :early)::date AS day
             FROM entry e JOIN posting p ON p.entry_id = e.id
-            WHERE p.account_id = (SELECT id FROM account WHERE code = :clearing)
-              AND e.kind IN ('payment', 'refund')),
-lines AS (SELECT * FROM statement_line WHERE statement_id = :statement)
+            WHERE p.account_id = :clearing AND e.kind IN ('payment', 'refund'))
 """
 
 _PAYMENTS = f"""
@@ -98,31 +125,29 @@ SELECT CASE WHEN EXISTS (SELECT 1 FROM statement_line x JOIN statement s ON s.id
             WHEN c.kind = 'refund' THEN 'refund' ELSE 'missing_there' END,
        coalesce(c.detail->>'out_refund_no', c.detail->>'out_trade_no'), abs(c.amount_fen),
        NULL::bigint
-FROM cleared c
-WHERE c.day = :day AND c.entry_day BETWEEN :day - 1 AND :day AND NOT EXISTS (
-  SELECT 1 FROM lines l
-  WHERE c.business_key = CASE l.kind WHEN 'payment' THEN :channel || ':' || l.transaction_id
-                         ELSE :channel || ':refund:' || l.out_refund_no END)
+FROM cleared c WHERE c.business_key = ANY(:only_here)
 """
 
-_FEES = """
+_FEES = f"""
+WITH {_CLEARED}
 SELECT 'fee', coalesce(l.out_refund_no, l.out_trade_no), NULL::bigint, l.fee_fen
-FROM statement_line l WHERE l.statement_id = :statement
-  AND CASE l.kind WHEN 'payment' THEN l.fee_fen ELSE -l.fee_fen END
-      NOT BETWEEN 0 AND ceil(l.amount_fen * CAST(:rate AS numeric))
+FROM lines l WHERE NOT {_FEE_FITS}
 """
 
+# Paid twice as the statement has it, or as the ledger put it by and nobody gave back.
 _DUPLICATES = f"""
 WITH {_CLEARED}
 SELECT 'duplicate', coalesce(a.number, b.number), a.ours, coalesce(a.theirs, b.kept)
 FROM (SELECT l.out_trade_no AS number, max(o.amount_fen) AS ours, sum(l.amount_fen) AS theirs
-      FROM lines l LEFT JOIN payment_order o ON o.out_trade_no = l.out_trade_no
-      WHERE l.kind = 'payment' GROUP BY l.out_trade_no HAVING count(*) > 1) a
+      FROM statement_line l LEFT JOIN payment_order o ON o.out_trade_no = l.out_trade_no
+      WHERE l.statement_id = :statement AND l.kind = 'payment'
+        AND l.out_trade_no IN (SELECT out_trade_no FROM lines WHERE kind = 'payment')
+      GROUP BY l.out_trade_no HAVING count(*) > 1) a
 FULL JOIN (SELECT o.out_trade_no AS number, -sum(p.amount_fen) AS kept
-      FROM payment_order o
-      JOIN entry e ON e.detail->>'out_trade_no' = o.out_trade_no AND e.kind = 'payment'
-      JOIN posting p ON p.entry_id = e.id
-      WHERE p.account_id = (SELECT id FROM account WHERE code = :suspense)
+      FROM posting p
+      JOIN entry e ON e.id = p.entry_id AND e.kind = 'payment'
+      JOIN payment_order o ON o.out_trade_no = e.detail->>'out_trade_no'
+      WHERE p.account_id = :suspense
         AND e.day BETWEEN :day - 1 AND :day AND e.at >= :start AND e.at < :end
         AND o.channel = :channel AND o.state = 'paid' AND NOT EXISTS (
           SELECT 1 FROM refund r WHERE r.order_id = o.id
@@ -134,25 +159,25 @@ _SUMS = """
 SELECT
   (SELECT coalesce(sum(p.amount_fen), 0) FROM entry e JOIN posting p ON p.entry_id = e.id
    WHERE e.day BETWEEN :day - 1 AND :day AND e.at >= :start AND e.at < :end
-     AND e.kind IN ('payment', 'refund')
-     AND p.account_id = (SELECT id FROM account WHERE code = :clearing)),
-  (SELECT coalesce(sum(CASE kind WHEN 'payment' THEN amount_fen ELSE -amount_fen END), 0)
-   FROM statement_line WHERE statement_id = :statement),
+     AND e.kind IN ('payment', 'refund') AND p.account_id = :clearing),
+  told.amount_fen,
   (SELECT coalesce(sum(received_fen), 0) FROM payment_order
    WHERE channel = :channel AND paid_at >= :start AND paid_at < :end)
   - (SELECT coalesce(sum(r.amount_fen), 0) FROM refund r JOIN payment_order o ON o.id = r.order_id
      WHERE o.channel = :channel
        AND r.done_at >= :start AND r.done_at < :end),
-  (SELECT coalesce(sum(fee_fen), 0) FROM statement_line WHERE statement_id = :statement),
-  (SELECT count(*) FROM statement_line WHERE statement_id = :statement AND kind = 'payment'),
-  (SELECT count(*) FROM statement_line WHERE statement_id = :statement AND kind = 'refund')
+  told.fee_fen, told.payments, told.refunds
+FROM (SELECT coalesce(sum(CASE kind WHEN 'payment' THEN amount_fen ELSE -amount_fen END), 0)
+               AS amount_fen,
+             coalesce(sum(fee_fen), 0) AS fee_fen,
+             count(*) FILTER (WHERE kind = 'payment') AS payments,
+             count(*) FILTER (WHERE kind = 'refund') AS refunds
+        FROM statement_line WHERE statement_id = :statement) AS told
 """
 
-_LOST = """
+_LOST = f"""
 SELECT DISTINCT l.kind, l.out_trade_no, l.out_refund_no FROM statement_line l
-LEFT JOIN entry e ON e.business_key = CASE l.kind
-  WHEN 'payment' THEN :channel || ':' || l.transaction_id
-  ELSE :channel || ':refund:' || l.out_refund_no END
+LEFT JOIN entry e ON e.business_key = {_KEY}
 WHERE l.statement_id = :statement AND e.id IS NULL
   AND (EXISTS (SELECT 1 FROM payment_order o WHERE o.out_trade_no = l.out_trade_no
                AND o.channel = :channel AND o.transaction_id IS NULL AND l.kind = 'payment')
@@ -165,37 +190,47 @@ assert (PAYMENT, REFUND) == ("payment", "refund"), "the queries name them"
 
 def differences(channel: str, day: date, statement_id: int) -> list[Difference]:
     """Everything that does not agree, each (kind, reference) once."""
+    values = _values(channel, day, statement_id)
+    suspects = _run(_SUSPECTS, values)
+    values["suspects"] = [row.seq for row in suspects if row.seq is not None]
+    values["only_here"] = [row.business_key for row in suspects if row.seq is None]
     found: dict[tuple[str, str], Difference] = {}
-    for query in (_PAYMENTS, _REFUNDS, _ONLY_HERE, _FEES, _DUPLICATES):
-        for row in _run(query, channel, day, statement_id):
-            one = Difference(*row)
-            found.setdefault((one.kind, one.reference), one)
+    with unprepared(db.session.connection()):
+        for query in (_PAYMENTS, _REFUNDS, _ONLY_HERE, _FEES, _DUPLICATES):
+            for row in _run(query, values):
+                one = Difference(*row)
+                found.setdefault((one.kind, one.reference), one)
     return list(found.values())
 
 
 def sums(channel: str, day: date, statement_id: int) -> Sums:
     """The three sums of a day, its fees and its counts; statement 0 is none."""
-    (row,) = _run(_SUMS, channel, day, statement_id)
+    (row,) = _run(_SUMS, _values(channel, day, statement_id))
     return Sums(*map(int, row))
 
 
 def lost(channel: str, day: date, statement_id: int) -> list[tuple[str, str, str | None]]:
     """(kind, out_trade_no, out_refund_no) of ours the statement has and the ledger has not."""
-    return [tuple(row) for row in _run(_LOST, channel, day, statement_id)]
+    return [tuple(row) for row in _run(_LOST, _values(channel, day, statement_id))]
 
 
-def _run(query: str, channel: str, day: date, statement_id: int) -> list[Any]:
+def _values(channel: str, day: date, statement_id: int) -> dict[str, Any]:
     early = day_ends_early(channel)
     start, end = (moment - early for moment in day_bounds(day))
-    values = {
+    clearing, suspense = chart.clearing(channel).code, chart.suspense(channel).code
+    accounts = ledger.account_ids([clearing, suspense])
+    return {
         "channel": channel,
         "day": day,
         "early": early,
         "statement": statement_id,
-        "clearing": chart.clearing(channel).code,
-        "suspense": chart.suspense(channel).code,
+        "clearing": accounts.get(clearing),
+        "suspense": accounts.get(suspense),
         "rate": MAX_FEE_RATE,
         "start": start,
         "end": end,
     }
+
+
+def _run(query: str, values: dict[str, Any]) -> list[Any]:
     return list(db.session.execute(sa.text(query), values))

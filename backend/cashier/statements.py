@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 
 import sqlalchemy as sa
 
-from backend.base.db import db
+from backend.base.db import db, straight
 from backend.base.errors import Problem
 from backend.cashier import rules
 from backend.cashier.channels import channel_for, fingerprint, parse_statement
@@ -83,7 +83,9 @@ def _keep(channel: str, day: date, data: bytes, sha1: str, now: datetime) -> Sta
     db.session.flush()
     _copy(made.id, rows)
     if len(rows) > _ANALYZE_ROWS:
-        db.session.execute(sa.text("ANALYZE statement_line"))
+        db.session.execute(
+            sa.text("ANALYZE statement_line (statement_id, seq, kind, out_trade_no)")
+        )
     return made
 
 
@@ -100,27 +102,29 @@ def _parse(channel: str, data: bytes, day: date) -> list[StatementRow]:
 
 def _copy(statement_id: int, rows: Sequence[StatementRow]) -> None:
     """Rows through COPY in the session's own transaction, as text: twice as fast as by rows."""
-    raw = db.session.connection().connection.driver_connection
-    assert raw is not None
-    with raw.cursor() as cursor, cursor.copy(_COPY) as copy:
+    with straight() as driver, driver.cursor() as cursor, cursor.copy(_COPY) as copy:
         for start in range(0, len(rows), _CHUNK_ROWS):
             some = _escaped(rows[start : start + _CHUNK_ROWS])
-            lines = [_line(statement_id, seq, row) for seq, row in enumerate(some, start + 1)]
-            copy.write("".join(lines))
+            copy.write("".join(_lines(statement_id, start + 1, some)))
 
 
-def _line(statement_id: int, seq: int, row: StatementRow) -> str:
-    """One row of COPY's text format.
+def _lines(statement_id: int, first: int, rows: Sequence[StatementRow]) -> Iterator[str]:
+    """Rows in COPY's text format.
 
     What of an amount never reaches us (a coupon the merchant pays for) counts as fee.
     """
-    lost_fen = row.amount_fen - row.settled_fen
-    fee_fen = row.fee_fen + (lost_fen if row.kind is RowKind.PAYMENT else -lost_fen)
-    return (
-        f"{statement_id}\t{seq}\t{row.kind.value}\t{row.trade_time.isoformat()}"
-        f"\t{row.transaction_id}\t{row.out_trade_no}\t{row.out_refund_no or _NULL}"
-        f"\t{row.amount_fen}\t{fee_fen}\n"
-    )
+    payment = RowKind.PAYMENT
+    for seq, row in enumerate(rows, first):
+        # Taken apart at once: half the time of asking for each by its name.
+        _, kind, at, transaction_id, out_trade_no, _, refund_no, amount, settled, fee, *_ = row
+        if kind is payment:
+            name, fee_fen, refund_no = "payment", fee + amount - settled, _NULL
+        else:
+            name, fee_fen = "refund", fee - amount + settled
+        yield (
+            f"{statement_id}\t{seq}\t{name}\t{at}\t{transaction_id}\t{out_trade_no}"
+            f"\t{refund_no}\t{amount}\t{fee_fen}\n"
+        )
 
 
 _NULL = "\\N"
@@ -131,7 +135,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\r": "\\r", "\n": "\\n"})
 
 def _escaped(rows: Sequence[StatementRow]) -> Sequence[StatementRow]:
     """The rows with their numbers as COPY wants them, looked through at once: few are odd."""
-    numbers = [f"{row.transaction_id}{row.out_trade_no}{row.out_refund_no}" for row in rows]
+    numbers = [f"{row[3]}{row[4]}{row[6]}" for row in rows]
     if not _ODD.search("".join(numbers)):
         return rows
     return [

@@ -112,6 +112,12 @@ def balances_fen(codes: Iterable[str]) -> dict[str, int]:
     return {row.code: row.balance_fen for row in found}
 
 
+def account_ids(codes: Iterable[str]) -> dict[str, int]:
+    """Accounts' ids by code; those nothing was posted to are left out."""
+    query = sa.select(Account.code, Account.id).where(Account.code.in_(codes))
+    return {row.code: row.id for row in db.session.execute(query)}
+
+
 def entry_by_key(business_key: str) -> Entry | None:
     """The entry posted under a key, if any."""
     found: Entry | None = db.session.scalar(

@@ -2,7 +2,9 @@
 
 import random
 
+import psycopg
 import pytest
+import sqlalchemy as sa
 
 from backend import create_app
 from backend.base.db import db
@@ -46,14 +48,19 @@ def test_a_statement_without_faults_agrees(app, channel):
     assert not list(big_day.found())
 
 
-def test_numbers_are_kept_as_they_stand_whatever_copy_would_make_of_them(app):
-    plain = parsed(big_day.paid_day("wechat", 3))
-    odd = [plain[0]._replace(transaction_id="a\\tb\tc\nd", out_trade_no="\\N"), *plain[1:]]
+def keep(rows=1):
     kept = Statement(
-        channel="wechat", day=big_day.DAY, fetched_at=big_day.NOON, sha1="", file=b"", rows=3
+        channel="wechat", day=big_day.DAY, fetched_at=big_day.NOON, sha1="", file=b"", rows=rows
     )
     db.session.add(kept)
     db.session.flush()
+    return kept
+
+
+def test_numbers_are_kept_as_they_stand_whatever_copy_would_make_of_them(app):
+    plain = parsed(big_day.paid_day("wechat", 3))
+    odd = [plain[0]._replace(transaction_id="a\\tb\tc\nd", out_trade_no="\\N"), *plain[1:]]
+    kept = keep(3)
     statements._copy(kept.id, odd)
     lines = db.session.query(StatementLine).order_by(StatementLine.seq).all()
     assert [(line.transaction_id, line.out_trade_no) for line in lines] == [
@@ -64,3 +71,46 @@ def test_numbers_are_kept_as_they_stand_whatever_copy_would_make_of_them(app):
 
 def parsed(rows):
     return parse_statement("wechat", big_day.written("wechat", rows), big_day.DAY).rows
+
+
+def test_lines_belong_to_a_statement_that_is_kept(app):
+    rows = parsed(big_day.paid_day("wechat", 3))
+    kept = keep(3)
+    statements._copy(kept.id, rows)
+    db.session.commit()
+    for broken in (
+        lambda: statements._copy(kept.id + 1, rows),
+        lambda: db.session.execute(sa.update(StatementLine).values(statement_id=kept.id + 1)),
+        lambda: db.session.execute(sa.delete(Statement)),
+        lambda: db.session.execute(sa.update(Statement).values(id=kept.id + 1)),
+    ):
+        with pytest.raises((sa.exc.IntegrityError, psycopg.errors.ForeignKeyViolation)):
+            broken()
+        db.session.rollback()
+    assert db.session.query(StatementLine).count() == 3
+
+
+class Cut(list):
+    """Rows in whose middle the database goes away."""
+
+    def __getitem__(self, some):
+        if some.start:
+            pid = db.session.connection().connection.driver_connection.info.backend_pid
+            with psycopg.connect(
+                db.engine.url.set(drivername="postgresql").render_as_string(False), autocommit=True
+            ) as killer:
+                killer.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+        return super().__getitem__(some)
+
+
+def test_a_database_lost_while_rows_go_in_is_told_as_everywhere(app, monkeypatch):
+    rows = parsed(big_day.paid_day("wechat", 3))
+    monkeypatch.setattr(statements, "_CHUNK_ROWS", 1)
+    kept = keep(3)
+    with pytest.raises(sa.exc.OperationalError):  # what the web answers with 503
+        statements._copy(kept.id, Cut(rows))
+    db.session.rollback()
+    assert db.session.query(Statement).count() == 0
+    statements._copy(keep(3).id, rows)
+    db.session.commit()
+    assert db.session.query(StatementLine).count() == 3
