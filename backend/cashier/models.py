@@ -156,7 +156,7 @@ class Statement(Base):
 
 
 class StatementLine(Base):
-    """One row of a statement; triggers hold them to it, all rows at once (migration 0030)."""
+    """One row of a statement; triggers hold them to it, all rows at once (migration 0031)."""
 
     __tablename__ = "statement_line"
 

@@ -4,14 +4,14 @@ A foreign key asks once a row: of a statement of 100,000 rows that was half of w
 took.  A statement trigger asks once for all the rows that came, and takes the same lock.
 And a day's paid orders are found without going through all there ever were.
 
-Revision ID: 0030
-Revises: 0029
+Revision ID: 0031
+Revises: 0030
 """
 
 from alembic import op
 
-revision = "0030"
-down_revision = "0029"
+revision = "0031"
+down_revision = "0030"
 branch_labels = None
 depends_on = None
 
