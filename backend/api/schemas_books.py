@@ -1,11 +1,11 @@
-"""What programs of finance send and get: mandates, batches, results, months, statements."""
+"""What programs send and get of bank collection: mandates, batches, results."""
 
 from __future__ import annotations
 
 from apiflask import Schema, fields
 
-from backend.api.fields import BusinessDay, Text, Whole, one_of
-from backend.api.outs import maybe_whole, text, whole
+from backend.api.fields import BusinessDay, FileBytes, Text, Whole, one_of
+from backend.api.outs import text, whole
 from backend.cashier.collection_views import LINE_STATES
 
 
@@ -136,7 +136,7 @@ class ResultIn(Schema):
 
     bank = Text(1, 12, required=True)
     name = Text(1, 200, required=True)
-    file = Text(1, 1_500_000, required=True, metadata={"description": "base64"})
+    file = FileBytes(required=True)
 
 
 class ResultOut(Schema):
@@ -150,58 +150,3 @@ class ResultOut(Schema):
     failed_count = whole()
     unknown_count = whole()
     still_waiting = whole("lines of its batch without a result")
-
-
-class TrialOut(Schema):
-    """A line of a trial balance, debit positive."""
-
-    code = text()
-    opening_fen = whole()
-    debit_fen = whole()
-    credit_fen = whole()
-    closing_fen = whole()
-
-
-class MonthOut(Schema):
-    """A month of the books, and what blocks it while it is open."""
-
-    month = fields.Date()
-    state = text("open, closed, reopened")
-    sha256 = text("of the frozen trial balance", allow_none=True)
-    blocked = fields.List(text(), metadata={"description": "codes nobody can sign away"})
-    open_days = fields.List(fields.Date(), metadata={"description": "want a signed reason"})
-    trial = fields.List(fields.Nested(TrialOut))
-
-
-class StatementIn(Schema):
-    """An account's days, and the page (from the one before)."""
-
-    code = Text(1, 100, required=True)
-    day_from = BusinessDay(required=True)
-    day_to = BusinessDay(required=True)
-    after_day = BusinessDay(load_default=None)
-    after_id = Whole(0, query=True, load_default=0)
-
-
-class PostingOut(Schema):
-    """One posting, and the balance after it."""
-
-    id = whole()
-    day = fields.Date()
-    at = fields.AwareDateTime()
-    kind = text()
-    business_key = text()
-    memo = text()
-    amount_fen = whole("debit positive")
-    balance_fen = whole()
-
-
-class AccountStatementOut(Schema):
-    """Opening, a page of postings, closing."""
-
-    code = text()
-    opening_fen = whole()
-    closing_fen = whole()
-    postings = fields.List(fields.Nested(PostingOut))
-    after_day = fields.Date(allow_none=True, metadata={"description": "of the next page"})
-    after_id = maybe_whole("of the next page")

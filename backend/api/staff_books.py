@@ -1,10 +1,7 @@
-"""The books for programs: bank collection, months and account statements."""
+"""Bank collection for programs: mandates, batches, results."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-from datetime import date
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -13,7 +10,6 @@ from flask import Response
 from backend.api import answers
 from backend.api.fields import ID
 from backend.api.schemas_books import (
-    AccountStatementOut,
     BatchesOut,
     BatchOut,
     DraftIn,
@@ -23,22 +19,17 @@ from backend.api.schemas_books import (
     MandateOut,
     MandatesIn,
     MandatesOut,
-    MonthOut,
     OptionalReasonIn,
     ResultIn,
     ResultOut,
-    StatementIn,
 )
 from backend.base.db import db
-from backend.base.errors import Problem
 from backend.cashier import (
     collection,
     collection_results,
     collection_views,
     mandates,
-    months,
 )
-from backend.ledger import periods
 from backend.people.access import allow, principal
 
 bp = APIBlueprint("staff_books", __name__, url_prefix="/api/v1/staff", tag="账务")
@@ -183,66 +174,7 @@ def close(batch_no: str, body: dict[str, Any]) -> dict[str, Any]:
 @allow("finance")
 def result(body: dict[str, Any]) -> dict[str, Any]:
     """Take a bank's result in, whole or not at all; the same file again is the one taken."""
-    try:
-        data = base64.b64decode(body["file"], validate=True)
-    except (binascii.Error, ValueError):
-        raise Problem("validation", "文件不是 base64。", field="file") from None
     made, new = collection_results.take(
-        body["bank"], body["name"], data, principal(), answers.now()
+        body["bank"], body["name"], body["file"], principal(), answers.now()
     )
     return {**collection_views.result(made.id), "new": new}
-
-
-@bp.get("/ledger/months/<month>")
-@bp.output(MonthOut)
-@bp.doc(responses=[404])
-@allow("finance", "manager")
-def month_view(month: str) -> dict[str, Any]:
-    """A month (2026-11): its trial balance, and what blocks its close."""
-    return _month(_parsed(month))
-
-
-@bp.post("/ledger/months/<month>/close")
-@bp.input(OptionalReasonIn, arg_name="body")
-@bp.output(MonthOut)
-@bp.doc(responses=[404, 409])
-@allow("finance")
-def month_close(month: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Close a month; again it is the one already closed."""
-    months.close_month(_parsed(month), body["reason"] or None, principal(), answers.now())
-    db.session.commit()
-    return _month(_parsed(month))
-
-
-@bp.get("/ledger/statement")
-@bp.input(StatementIn, location="query", arg_name="query")
-@bp.output(AccountStatementOut)
-@bp.doc(responses=[404])
-@allow("finance", "manager")
-def statement(query: dict[str, Any]) -> dict[str, Any]:
-    """An account's statement: opening, a page of postings, closing."""
-    if query["day_to"] < query["day_from"]:
-        raise Problem("range_reversed", field="day_to")
-    after = (query["after_day"], query["after_id"]) if query["after_day"] else None
-    found = periods.statement(query["code"], query["day_from"], query["day_to"], after)
-    more = found["more"] or (None, None)
-    return {**found, "after_day": more[0], "after_id": more[1]}
-
-
-def _parsed(text: str) -> date:
-    try:
-        return date.fromisoformat(f"{text}-01")
-    except ValueError:
-        raise Problem("not_found") from None
-
-
-def _month(month: date) -> dict[str, Any]:
-    found, checks = periods.month_of(month), months.checklist(month, answers.now())
-    return {
-        "month": month,
-        "state": found.state if found else "open",
-        "sha256": found.sha256 if found and found.state == "closed" else None,
-        "blocked": checks["blocked"],
-        "open_days": checks["open_days"],
-        "trial": periods.groups(month),
-    }

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -242,19 +241,3 @@ def examine(acquirer: Acquirer, day: date, now: datetime) -> Reconciliation:
         0,
     )
     return proofs.keep(f"acquirer:{acquirer.code}", day, sums, found, now)
-
-
-def recent(most: int = 20) -> list[dict[str, Any]]:
-    """The newest settlements, with how many rows are not ours."""
-    return [dict(row._mapping) for row in db.session.execute(_RECENT, {"most": most})]
-
-
-_RECENT = sa.text("""
-SELECT s.id, a.code, a.name, s.number, s.day, s.rows, s.received_at,
-       coalesce(sum(r.amount_fen), 0)::bigint AS amount_fen,
-       coalesce(sum(r.fee_fen), 0)::bigint AS fee_fen,
-       count(r.seq) FILTER (WHERE r.payment_id IS NULL)::int AS unknown
-  FROM acquirer_settlement s JOIN acquirer a ON a.id = s.acquirer_id
-  LEFT JOIN acquirer_row r ON r.settlement_id = s.id
- GROUP BY s.id, a.id ORDER BY s.day DESC, s.id DESC LIMIT :most
-""")

@@ -30,7 +30,6 @@ from payments.bank import Records
 from payments.statement import StatementError
 
 PAYOUT = "payout"
-PAGE = 200
 
 
 def add_account(code: str, name: str, account_no: str, layout: str, since: date) -> BankAccount:
@@ -161,8 +160,8 @@ def _insert(made: BankStatement, records: Records) -> None:
         db.session.execute(sa.insert(BankLine), rows)
 
 
-def match(statement_id: int, account: BankAccount, now: datetime) -> None:
-    """Find out what the credits not known yet are, and post them; the caller commits."""
+def match(statement_id: int, account: BankAccount, now: datetime) -> int:
+    """Find out what the credits not known yet are, and post them: how many; the caller commits."""
     lines = db.session.scalars(
         sa.select(BankLine)
         .where(
@@ -174,7 +173,7 @@ def match(statement_id: int, account: BankAccount, now: datetime) -> None:
         .with_for_update()
     ).all()
     if not lines:
-        return
+        return 0
     texts = bank_rules.texts([(line.summary, line.counterparty, line.serial) for line in lines])
     tokens = sorted({number for text in texts for number in bank_rules.numbers(text)})
     payouts, deposits = payouts_by_number(tokens), _deposits(tokens)
@@ -190,6 +189,22 @@ def match(statement_id: int, account: BankAccount, now: datetime) -> None:
             drafts.append(_draft(account, line, found.channel, now))
     ledger.post_many(drafts)
     db.session.flush()
+    return sum(line.matched is not None for line in lines)
+
+
+def rematch(statement_id: int, actor: Principal, now: datetime) -> int:
+    """Look again what the credits nobody knew are, how many are known now; the caller commits.
+
+    What they name may have come since: a bank's result, a settlement, a deposit.
+    Problem not_found.
+    """
+    statement = db.session.get(BankStatement, statement_id)
+    if statement is None:
+        raise Problem("not_found")
+    account = db.session.get_one(BankAccount, statement.account_id, with_for_update=True)
+    found = match(statement_id, account, now)
+    audit("bank.statement_matched", "bank_statement", statement_id, actor, now=now, found=found)
+    return found
 
 
 def _count(payouts: dict[str, Payout], found: Match, amount_fen: int) -> None:
@@ -286,54 +301,3 @@ SELECT deposit_reference, id, deposited_fen FROM shift
 def _deposits(numbers: Sequence[str]) -> dict[str, tuple[int, int]]:
     rows = db.session.execute(_DEPOSITS, {"numbers": list(numbers)})
     return {row.deposit_reference: (row.id, row.deposited_fen) for row in rows}
-
-
-def view(statement_id: int) -> dict[str, Any]:
-    """One statement's head; Problem not_found."""
-    query = (
-        sa.select(
-            BankStatement.id,
-            BankAccount.code,
-            BankAccount.name,
-            BankStatement.day,
-            BankStatement.rows,
-            BankStatement.received_at,
-        )
-        .join(BankAccount, BankAccount.id == BankStatement.account_id)
-        .where(BankStatement.id == statement_id)
-    )
-    row = db.session.execute(query).first()
-    if row is None:
-        raise Problem("not_found")
-    return dict(row._mapping)
-
-
-def lines(statement_id: int, after: int = 0) -> list[dict[str, Any]]:
-    """A page of a statement's movements."""
-    query = (
-        sa.select(BankLine)
-        .where(BankLine.statement_id == statement_id, BankLine.seq > after)
-        .order_by(BankLine.seq)
-        .limit(PAGE)
-    )
-    names = ("seq", "serial", "direction", "amount_fen", "fee_fen", "counterparty", "summary")
-    return [
-        {name: getattr(row, name) for name in (*names, "matched")}
-        for row in db.session.scalars(query)
-    ]
-
-
-def recent(most: int = 20) -> list[dict[str, Any]]:
-    """The newest statements, with how many credits nobody knows."""
-    return [dict(row._mapping) for row in db.session.execute(_RECENT, {"most": most})]
-
-
-_RECENT = sa.text("""
-SELECT s.id, a.code, a.name, s.day, s.rows, s.received_at, s.name AS file_name,
-       count(l.seq) FILTER (WHERE l.direction = 'credit')::int AS credits,
-       coalesce(sum(l.amount_fen) FILTER (WHERE l.direction = 'credit'), 0)::bigint AS credit_fen,
-       count(l.seq) FILTER (WHERE l.direction = 'credit' AND l.matched IS NULL)::int AS unknown
-  FROM bank_statement s JOIN bank_account a ON a.id = s.account_id
-  LEFT JOIN bank_line l ON l.statement_id = s.id
- GROUP BY s.id, a.id ORDER BY s.day DESC, a.code LIMIT :most
-""")

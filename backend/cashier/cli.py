@@ -19,6 +19,7 @@ from backend.base.money import yuan_str
 from backend.cashier import (
     acquirers,
     bank_accounts,
+    bank_views,
     collection,
     collection_results,
     mandates,
@@ -191,7 +192,7 @@ def take_settlement(acquirer: str, file: Path, login: str) -> None:
 def movements() -> None:
     """List the newest imported days of the bank accounts, with the credits nobody knows."""
     with application():
-        rows = bank_accounts.recent()
+        rows = bank_views.statements()
     for row in rows:
         click.echo(
             f"{row['id']} {row['day']} {row['code']}: {row['rows']} movements, "
@@ -204,7 +205,7 @@ def movements() -> None:
 def settlements() -> None:
     """List the newest settlements of the card acquirers, with the rows that are not ours."""
     with application():
-        rows = acquirers.recent()
+        rows = bank_views.settlements()
     for row in rows:
         click.echo(
             f"{row['id']} {row['day']} {row['code']} {row['number']}: {row['rows']} rows, "

@@ -32,6 +32,7 @@ from backend.ledger.models import LedgerMonth
 from backend.people.service import Principal, audit
 
 _CHUNK = 2_000
+_XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MAX_ACCOUNTS = 500
 KINDS_ZH = {
     "bill": "账单应收",
@@ -59,6 +60,17 @@ class Exported:
     name: str
     file: IO[bytes]
     again: bool
+
+    @property
+    def mimetype(self) -> str:
+        """What a browser is told it is."""
+        return "text/csv" if self.name.endswith(".csv") else _XLSX
+
+    def pieces(self) -> Iterator[bytes]:
+        """The file a piece at a time; closed when it is read."""
+        with self.file:
+            while piece := self.file.read(1 << 16):
+                yield piece
 
 
 def accounts() -> dict[str, tuple[str, str, str]]:

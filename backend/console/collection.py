@@ -16,6 +16,7 @@ from backend.base.errors import Problem
 from backend.cashier import (
     acquirers,
     bank_accounts,
+    bank_views,
     collection,
     collection_results,
     collection_views,
@@ -225,10 +226,10 @@ def bank_page() -> str:
     """The newest statements of the company's accounts; the form of another."""
     return render_template(
         "console/bank.html",
-        rows=bank_accounts.recent(),
+        rows=bank_views.statements(),
         accounts=bank_accounts.accounts(),
         acquirers=acquirers.in_use(),
-        settlements=acquirers.recent(),
+        settlements=bank_views.settlements(),
         may_act="finance" in roles(),
     )
 
@@ -266,9 +267,9 @@ def settlement_take() -> AnyResponse:
 @access.allow("finance", "manager")
 def bank_statement(statement_id: int) -> str:
     """A day's movements and what each was found to be."""
-    found = bank_accounts.view(statement_id)
-    lines = bank_accounts.lines(statement_id, asked.maybe("after", 0) or 0)
-    more = lines[-1]["seq"] if len(lines) == bank_accounts.PAGE else None
+    found = bank_views.statement(statement_id)
+    lines = bank_views.lines(statement_id, asked.maybe("after", 0) or 0)
+    more = lines[-1]["seq"] if len(lines) == bank_views.PAGE else None
     return render_template("console/bank_statement.html", found=found, lines=lines, more=more)
 
 

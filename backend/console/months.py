@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote
 
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
@@ -104,18 +104,8 @@ def voucher_export(month: str) -> AnyResponse:
         db.session.rollback()
         flash(problem.detail, "bad")
         return redirect(url_for("console.months", month=f"{when:%Y-%m}"), 303)
-    kind = "text/csv" if made.name.endswith(".csv") else _XLSX
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(made.name)}"}
-    return Response(_pieces(made.file), mimetype=kind, headers=headers)
-
-
-_XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-
-
-def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    with file:
-        while piece := file.read(1 << 16):
-            yield piece
+    return Response(made.pieces(), mimetype=made.mimetype, headers=headers)
 
 
 @access.allow("finance", "manager")

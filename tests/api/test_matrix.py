@@ -12,11 +12,20 @@ import pytest
 
 from backend.base.db import db
 from backend.billing import cold, requests, seasons, tariffs
-from backend.cashier import bank_accounts, cases, collection, counter, mandates, shifts
+from backend.cashier import (
+    acquirers,
+    bank_accounts,
+    cases,
+    collection,
+    counter,
+    mandates,
+    shifts,
+)
 from backend.cashier.papers import issuing, receipts, templates, titles
 from backend.metering import bus_jobs, commands, runs
 from backend.people import access
 from backend.people.service import Principal
+from payments import bank
 from payments.sandbox.bank_desk import account_file
 from tests import builders
 from tests.api.conftest import household_of
@@ -52,6 +61,7 @@ MANAGER_FORM = (*(SIGN_IN,) * 3, *(403,) * 3, STOPPED)
 PAPER = "<string(maxlength=32):paper_no>"
 I = "<int(max=9223372036854775807):"  # noqa: E741
 BATCH = "/api/v1/staff/collection/batches/<string(maxlength=64):batch_no>"
+MONTH = "/api/v1/staff/ledger/months/<month>"
 TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/"): OPEN,
     ("GET", "/assets/<path:name>"): NONE_SUCH,
@@ -196,8 +206,26 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", f"{BATCH}/approve"): (401, *(403,) * 3, 409, 403, 200),
     ("POST", f"{BATCH}/cancel"): (401, *(403,) * 3, 200, 403, 409),
     ("POST", "/api/v1/staff/collection/results"): (401, *(403,) * 3, 422, 403, 403),
-    ("GET", "/api/v1/staff/ledger/months/<month>"): MONEY,
-    ("POST", "/api/v1/staff/ledger/months/<month>/close"): (401, *(403,) * 3, 422, 403, 403),
+    ("GET", MONTH): MONEY,
+    ("POST", f"{MONTH}/close"): (401, *(403,) * 3, 422, 403, 403),
+    # Nobody has closed it.
+    ("POST", f"{MONTH}/reopen-request"): (401, *(403,) * 3, 409, 403, 409),
+    ("POST", f"{MONTH}/reopen"): (401, *(403,) * 3, 409, 403, 409),
+    ("GET", f"{MONTH}/vouchers"): MONEY,
+    ("POST", f"{MONTH}/vouchers"): (401, *(403,) * 3, 409, 403, 403),
+    ("GET", "/api/v1/staff/ledger/voucher-accounts"): MONEY,
+    ("PUT", "/api/v1/staff/ledger/voucher-accounts"): FINANCE,
+    ("GET", "/api/v1/staff/bank/accounts"): MONEY,
+    ("GET", "/api/v1/staff/bank/statements"): MONEY,
+    ("POST", "/api/v1/staff/bank/statements"): (401, *(403,) * 3, 422, 403, 403),
+    ("GET", f"/api/v1/staff/bank/statements/{I}statement_id>"): MONEY,
+    ("GET", f"/api/v1/staff/bank/statements/{I}statement_id>/lines"): MONEY,
+    ("POST", f"/api/v1/staff/bank/statements/{I}statement_id>/match"): FINANCE,
+    ("GET", "/api/v1/staff/acquirers"): MONEY,
+    ("GET", "/api/v1/staff/acquirers/settlements"): MONEY,
+    ("POST", "/api/v1/staff/acquirers/settlements"): (401, *(403,) * 3, 422, 403, 403),
+    ("GET", f"/api/v1/staff/acquirers/settlements/{I}acquirer_settlement_id>"): MONEY,
+    ("GET", f"/api/v1/staff/acquirers/settlements/{I}acquirer_settlement_id>/rows"): MONEY,
     ("GET", "/api/v1/staff/ledger/statement"): MONEY,
     ("GET", "/api/v1/staff/counter/places"): MONEY,
     ("GET", "/api/v1/staff/counter/household"): (401, *(403,) * 3, 200, 403, 403),
@@ -544,8 +572,13 @@ def _collecting(household, clerk):
     layout = collection.layouts("account")["account-csv"]
     data = account_file(layout, "6222", day, [])
     movements, _ = bank_accounts.take("main", "x.csv", data, clerk, builders.NOON)
+    acquirers.add("ylsw", "银联商务", "acquirer-csv", day)
+    sheet = collection.sheet("acquirer-csv", "acquirer", "settlement")
+    settled = bank.write(sheet, {"settlement_no": "S1", "day": day}, [])
+    settlement, _ = acquirers.take("ylsw", "x.csv", settled, clerk, builders.NOON)
     db.session.commit()
     return {
+        "acquirer_settlement_id": settlement.id,
         "mandate_id": mandate.id,
         "batch_no": batch.batch_no,
         "statement_id": movements.id,
@@ -599,6 +632,7 @@ def _books(names):
     """Bodies of the routes about collection and months."""
     staff = "/api/v1/staff"
     batch, why = f"{staff}/collection/batches/{names['batch_no']}", {"reason": "住户要求"}
+    month = f"{staff}/ledger/months/{names['month']}"
     mandate = {"account_no": "A-909", "bank": "icbc", "contract_no": "C2", "holder": "李四"}
     return {
         f"{staff}/collection/mandates": {
@@ -615,7 +649,16 @@ def _books(names):
         f"{batch}/close": why,
         f"{batch}/cancel": why,
         f"{staff}/collection/results": {"bank": "icbc", "name": "x", "file": "AAAA"},
-        f"{staff}/ledger/months/{names['month']}/close": {"reason": "还没有账"},
+        f"{month}/close": {"reason": "还没有账"},
+        f"{month}/reopen-request": {"reason": "漏记一笔"},
+        f"{month}/vouchers": {"format": "generic-csv"},
+        f"{staff}/ledger/voucher-accounts": {
+            "prefix": "bank:",
+            "erp_code": "1002",
+            "erp_name": "银行存款",
+        },
+        f"{staff}/bank/statements": {"account": "main", "name": "x", "file": "AAAA"},
+        f"{staff}/acquirers/settlements": {"acquirer": "ylsw", "name": "x", "file": "AAAA"},
     }
 
 
