@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import partial
 
 import psycopg
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -22,7 +23,7 @@ from backend.base import tasks
 from backend.base.clock import SHANGHAI, business_day
 from backend.base.db import db
 from backend.billing import tasks as billing_tasks
-from backend.cashier import asking
+from backend.cashier import asking, forgetting
 from backend.cashier import tasks as cashier_tasks
 from backend.metering import bus_jobs, missed, refused
 from backend.notices import queueing
@@ -90,9 +91,10 @@ class Jobs:
         self._run(lambda: cashier_tasks.defer_reconcile(day), "fetch_statements")
 
     def forget(self) -> None:
-        """Delete old samples of refused frames and jobs on buses that ended long ago."""
+        """Delete what is kept for a while only: samples, jobs on buses, forged notices, answers."""
         now = self.clock.now()
-        self._run(lambda: refused.forget(now) + bus_jobs.forget(now), "forget")
+        for forget in (refused.forget, bus_jobs.forget, forgetting.forget):
+            self._run(partial(forget, now), "forget")
 
     def recover_tasks(self) -> None:
         """Give tasks of workers that died back to the queue."""

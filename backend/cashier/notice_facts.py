@@ -63,7 +63,7 @@ def rejected(channel: str, code: str, day_start: Any, day_end: Any) -> list[dict
     """The newest notices of a day refused for one reason."""
     query = sa.select(RawNotice).where(
         RawNotice.channel == channel,
-        RawNotice.outcome == "rejected",
+        RawNotice.is_rejected,
         RawNotice.detail == code,
         RawNotice.received_at >= day_start,
         RawNotice.received_at < day_end,

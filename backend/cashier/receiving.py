@@ -11,7 +11,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from backend.base import tasks
-from backend.base.clock import business_day
+from backend.base.clock import business_day, day_start
 from backend.base.db import alone, db
 from backend.base.errors import Problem
 from backend.cashier import cases, plain, refunds
@@ -32,6 +32,7 @@ from payments.channel import (
 log = logging.getLogger("nuan.cashier")
 
 MAX_NOTICE_BYTES = 64 * 1024
+MAX_REJECTED_A_DAY = 500  # kept of a channel; enough to see by what was wrong with them
 _HEADERS_KEPT = ("wechatpay-", "request-id", "content-type")
 # An authentic notice of these kinds says nothing a repetition could change.
 _NO_USE_REPEATING = ("event_unknown",)
@@ -54,6 +55,7 @@ def receive_notice(
 
     `outcome` is as `confirm` and `refunds.settle` say, or rejected (`detail` has the code).  An
     unexpected error leaves the notice kept as failed and is raised: the channel sends it again.
+    Of a day's rejected ones the first MAX_REJECTED_A_DAY of a channel stay.
     """
     if len(body) > MAX_NOTICE_BYTES:
         raise Problem("too_large")
@@ -64,7 +66,7 @@ def receive_notice(
         outcome, number = _process(gateway, notice, kept, now)
     except NoticeRejected as rejected:
         _tell_somebody(channel, rejected, now)
-        _note(kept, outcome="rejected", detail=rejected.code)
+        _reject(kept, channel, rejected.code, now)
         log.warning("notice rejected", extra={"code": rejected.code, "notice": kept})
         return Received(kept, "rejected", rejected.code)
     except Exception as error:
@@ -166,6 +168,23 @@ def _tell_somebody(channel: str, rejected: NoticeRejected, now: datetime) -> Non
     day = business_day(now)
     reference = f"{channel}:{day}:{rejected.code}"
     cases.open_case("notice", "rejected", reference, channel, day, now, text=str(rejected)[:200])
+
+
+def _reject(kept: int, channel: str, code: str, now: datetime) -> None:
+    """Keep a rejected notice, of a channel and day the first so many; commits.
+
+    Anybody may send them: whoever forges without end fills a case and a log, and not the disk.
+    """
+    today = sa.select(RawNotice.id).where(
+        RawNotice.channel == channel,
+        RawNotice.is_rejected,
+        RawNotice.received_at >= day_start(business_day(now)),
+    )
+    if len(db.session.scalars(today.limit(MAX_REJECTED_A_DAY)).all()) < MAX_REJECTED_A_DAY:
+        _note(kept, outcome="rejected", detail=code)
+        return
+    db.session.execute(sa.delete(RawNotice).where(RawNotice.id == kept))
+    db.session.commit()
 
 
 def _note(kept: int, **came_of_it: str) -> None:

@@ -1,14 +1,15 @@
 """A payment notice is stored, verified, and becomes money exactly once."""
 
 import json
+from datetime import timedelta
 
 import pytest
 
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.billing import service as billing
-from backend.cashier import receiving, service
-from backend.cashier.models import PaymentOrder, RawNotice, Refund
+from backend.cashier import forgetting, receiving, service
+from backend.cashier.models import IdempotencyKey, PaymentOrder, RawNotice, Refund
 from backend.ledger import chart
 from backend.ledger import service as ledger
 from backend.people.models import AuditEvent
@@ -189,3 +190,33 @@ def test_an_oversized_notice_is_refused_before_it_is_stored(app, clock):
 def test_rubbish_is_stored_and_rejected(app, clock, body):
     raw = receiving.receive_notice("wechat", {"Content-Type": "text/plain"}, body, clock.now())
     assert raw.outcome == "rejected"
+
+
+def test_whoever_forges_without_end_fills_no_disk(app, clock, monkeypatch):
+    monkeypatch.setattr(receiving, "MAX_REJECTED_A_DAY", 3)
+    for _ in range(5):
+        assert receiving.receive_notice("wechat", {}, b"{}", clock.now()).outcome == "rejected"
+    assert db.session.query(RawNotice).count() == 3
+    clock.advance(days=1)
+    receiving.receive_notice("wechat", {}, b"{}", clock.now())
+    assert db.session.query(RawNotice).count() == 4
+
+
+def test_what_was_rejected_is_kept_for_a_while_and_what_was_posted_for_good(
+    order, hook, phone, clock
+):
+    phone.pay(order.client_pay)
+    receive(hook.wait(), clock)
+    receiving.receive_notice("wechat", {}, b"{}", clock.now())
+    assert forgetting.forget(clock.now() + forgetting.REJECTED_KEPT_FOR) == 0
+    later = clock.now() + forgetting.REJECTED_KEPT_FOR + timedelta(seconds=1)
+    assert forgetting.forget(later) == 1
+    assert [raw.outcome for raw in db.session.query(RawNotice)] == ["posted"]
+
+
+def test_the_answer_to_an_old_request_is_forgotten(app, clock):
+    old = IdempotencyKey(principal="resident:1", key="k", body_hash=b"", created_at=clock.now())
+    db.session.add(old)
+    db.session.commit()
+    assert forgetting.forget(clock.now() + forgetting.ANSWERS_KEPT_FOR) == 0
+    assert forgetting.forget(clock.now() + forgetting.ANSWERS_KEPT_FOR + timedelta(seconds=1)) == 1
