@@ -14,6 +14,7 @@ import re
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -77,14 +78,16 @@ def _round(script: str, seed: int) -> int:
     env = {"NUAN_SOAK_CASES": str(ROUND_CASES), "NUAN_SOAK_KILLS": str(ROUND_KILLS)}
     words = ["-m", "pytest", "-q", "-s", "-x", f"--hypothesis-seed={seed}", script]
     env |= {"NUAN_SOAK_SEED": str(seed)}
-    ran = subprocess.run(
-        [sys.executable, *words],
-        cwd=ROOT,
-        env=os.environ | env,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    # A root of its own: pytest clears away what other runs of a day have left in the common one.
+    with tempfile.TemporaryDirectory(prefix="nuan-soak-") as root:
+        ran = subprocess.run(
+            [sys.executable, *words],
+            cwd=ROOT,
+            env=os.environ | env | {"PYTEST_DEBUG_TEMPROOT": root},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
     found = COUNT.search(ran.stdout)
     if ran.returncode or found is None:
         print(ran.stdout)
