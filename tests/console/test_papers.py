@@ -107,7 +107,7 @@ def test_a_month_of_deductions_is_invoiced_at_the_desk(hall, sign_in):
     wu = sign_in("finance", login="cash3")
     account_no = hall.household.account_no
     at = f"/console/papers/invoice?account_no={account_no}"
-    assert "2026年11月1日至11月2日 水费（预付费扣费）" in wu.get(at).text
+    assert "2026年11月1日至11月2日 水费（预付费）" in wu.get(at).text
     mine = {"household_id": str(hall.household.id), "account_no": account_no, "key": "k"}
     for wrong in ("water:2026-1", "gold:2026-11", "water"):
         refused = post(wu, "/console/papers/invoice", at=at, month=wrong, **mine)

@@ -8,6 +8,7 @@ import sys
 import click
 import sqlalchemy as sa
 
+from backend.base.clock import business_day
 from backend.base.command import application
 from backend.base.db import db
 from backend.base.money import yuan_str
@@ -40,13 +41,19 @@ def check() -> None:
 
 @papers.command("set-up")
 def set_up() -> None:
-    """Store the company, the tax rates it begins with and the templates that come with Nuan."""
-    with application():
+    """Store the company, the tax rates it begins with and the templates that come with Nuan.
+
+    After an upgrade too: templates that changed are in force from today, unless the company's own
+    are; papers already issued keep theirs.
+    """
+    with application() as app:
         issuer = numbering.company()
         count = tax.begin()
+        renewed = templates.renew(business_day(app.extensions["nuan_clock"].now()))
         stored = len(templates.versions())
         db.session.commit()
-        click.echo(f"issuer {issuer.code} {issuer.name}; {count} tax rates; {stored} templates")
+        told = f"issuer {issuer.code} {issuer.name}; {count} tax rates; {stored} templates"
+        click.echo(f"{told}, {renewed} of them new")
 
 
 @papers.command("issuer")
@@ -58,6 +65,9 @@ def set_up() -> None:
 @click.option("--phone", default="")
 @click.option("--bank", default="")
 @click.option("--bank-account", default="")
+@click.option("--drawer", default="", help="开票人 of what nobody at a desk issued.")
+@click.option("--payee", default="", help="收款人 where no cashier took the money.")
+@click.option("--reviewer", default="", help="复核.")
 def put_issuer(code: str, region: int | None, tax_id: str, **given: str) -> None:
     """Say who issues papers (开票方); CODE, two digits, is part of every number."""
     if not re.fullmatch("[0-9]{2}", code):

@@ -27,7 +27,7 @@ from backend.cashier.papers.rules import Line
 
 COMPONENT = "prepaid"  # a tax rate may name it; else the utility's own holds
 REACH_MONTHS = 36  # deductions before that are invoiced no more
-TITLE = "（预付费扣费）"
+TITLE = "（预付费）"
 
 Key = tuple[str, date]  # utility, first day of the month
 

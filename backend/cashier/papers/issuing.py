@@ -24,6 +24,7 @@ from backend.cashier.papers.models import (
 )
 from backend.cashier.papers.rules import Line
 from backend.cashier.papers.titles import Party
+from backend.people.models import Staff
 from backend.people.service import Principal, audit
 
 PARTY = "paper.party"
@@ -89,6 +90,7 @@ def issue(draft: Draft, actor: Principal | None, now: datetime) -> Paper:
             "place": archive.address(draft.household),
             "account_no": draft.household.account_no,
             **draft.content,
+            **_signers(draft, issuer, actor),
         },
         party_sealed=draft.party.sealed(PARTY),
         templates=dict(printed_by),
@@ -98,6 +100,16 @@ def issue(draft: Draft, actor: Principal | None, now: datetime) -> Paper:
     db.session.flush()
     audit("paper.issued", "paper", paper_no, actor, now=now, amount_fen=made.amount_fen)
     return made
+
+
+def _signers(draft: Draft, issuer: PaperIssuer, actor: Principal | None) -> dict[str, str]:
+    """收款人, 复核, 开票人: who did it where a person did, else whom the issuer names for all."""
+    own = actor is not None and actor.kind == "staff"
+    return {
+        "payee": draft.content.get("payee") or issuer.payee,
+        "reviewer": issuer.reviewer,
+        "drawer": db.session.get_one(Staff, actor.id).name if actor and own else issuer.drawer,
+    }
 
 
 def _issuer(draft: Draft) -> PaperIssuer:

@@ -86,12 +86,23 @@ def _work(job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
 def fill_in(source: str, context: dict[str, Any]) -> str:
     """The template with the paper in it; Refused names the line of what is wrong."""
-    from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, UndefinedError
+    from jinja2 import (
+        DictLoader,
+        StrictUndefined,
+        TemplateError,
+        TemplateNotFound,
+        TemplateSyntaxError,
+        UndefinedError,
+    )
     from jinja2.exceptions import SecurityError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     env = ImmutableSandboxedEnvironment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=DictLoader({}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     try:
         parts, size = [], 0
@@ -102,6 +113,8 @@ def fill_in(source: str, context: dict[str, Any]) -> str:
             parts.append(part)
     except TemplateSyntaxError as error:
         raise Refused(f"模板语法有误：{error.message}", error.lineno) from None
+    except TemplateNotFound as error:
+        raise Refused("模板不能引用别的文件。", _line(error)) from None
     except UndefinedError as error:
         raise Refused(_undefined(str(error)), _line(error)) from None
     except SecurityError:
@@ -156,6 +169,10 @@ body {{ position: relative; width: {width}mm; font-size: 10pt; line-height: 1.35
 <style>
 * {{ font-family: {SANS}, sans-serif !important; }}
 .mono, .mono * {{ font-family: {MONO}, monospace !important; }}
+.nuan-marks, .nuan-marks span {{
+    visibility: visible !important; opacity: 1 !important; color: #000 !important; }}
+.nuan-marks {{ display: block !important; position: absolute !important; }}
+.nuan-marks span {{ display: inline !important; }}
 </style>
 </body></html>
 """

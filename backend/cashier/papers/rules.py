@@ -60,6 +60,27 @@ def taxed(line: Line, treatment: str, rate_bp: int | None) -> Line:
     return replace(line, treatment=treatment, rate_bp=rate_bp, tax_fen=tax_fen)
 
 
+def net_price(line: Line) -> Decimal | None:
+    """The price before tax of one unit, as an invoice says it: quantity x price is its net sum.
+
+    The bill's own price where that comes out to the fen, else what the net sum comes to a unit;
+    None where no quantity stands.
+    """
+    if not line.quantity:
+        return None
+    net_fen = line.amount_fen - line.tax_fen
+    if line.price is not None:
+        own = _eighth(Fraction(line.price) * 10_000 / (10_000 + (line.rate_bp or 0)))
+        if round_half_up(Fraction(own) * Fraction(line.quantity) * 100) == net_fen:
+            return own
+    return _eighth(Fraction(net_fen, 100) / Fraction(line.quantity))
+
+
+def _eighth(value: Fraction) -> Decimal:
+    """To eight digits after the point, which is what a price has on an invoice."""
+    return Decimal(round_half_up(value * 10**8)).scaleb(-8)
+
+
 def rate_text(treatment: str, rate_bp: int | None) -> str:
     """'9%', '免税', or nothing where tax is not spoken of."""
     if rate_bp is None:

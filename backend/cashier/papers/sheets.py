@@ -16,8 +16,10 @@ from backend.base.db import db
 from backend.base.errors import Problem
 from backend.base.money import yuan_str
 from backend.cashier.papers import issuing, press, rules, titles
-from backend.cashier.papers.models import Paper, PaperLine, PaperPlatform, PaperPrint, PaperTemplate
+from backend.cashier.papers.models import Paper, PaperPlatform, PaperPrint, PaperTemplate
 from backend.people.service import Principal, audit
+
+NO_TAX = "***"  # what stands in the column of tax where none is levied
 
 
 def context_of(paper: Paper) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def context_of(paper: Paper) -> dict[str, Any]:
         "about_no": paper.content.get("about_no", ""),
         "platform_no": platform.platform_no if platform else "",
         "buyer": asdict(titles.opened(paper.party_sealed, issuing.PARTY)),
-        "lines": [line_facts(row) for row in paper.lines],
+        **lines_facts(issuing.lines_of(paper)),
         "created": paper.issued_at.isoformat(timespec="seconds"),
     }
 
@@ -52,6 +54,8 @@ def facts(
         "method": content.get("method", ""),
         "reference": content.get("reference", ""),
         "payee": content.get("payee", ""),
+        "reviewer": content.get("reviewer", ""),
+        "drawer": content.get("drawer", ""),
         "remark": content.get("remark", ""),
         "paid_at": _minute(paid_at) if paid_at else "",
         "amount": yuan_str(amount_fen),
@@ -61,17 +65,28 @@ def facts(
     }
 
 
-def line_facts(row: PaperLine | rules.Line) -> dict[str, str]:
-    """A line as it is written."""
+def lines_facts(lines: Sequence[rules.Line]) -> dict[str, Any]:
+    """A paper's lines, and their tax: *** where tax is not spoken of on any of them."""
+    tax_fen = sum(line.tax_fen for line in lines)
+    is_taxed = any(line.rate_bp is not None for line in lines)
+    return {
+        "lines": [line_facts(line) for line in lines],
+        "tax_sum": f"¥{yuan_str(tax_fen)}" if is_taxed else NO_TAX,
+    }
+
+
+def line_facts(row: rules.Line) -> dict[str, str]:
+    """A line as it is written; `price` is the bill's, `net_price` what the net sum is by."""
     return {
         "title": row.title,
         "quantity": _plain(row.quantity),
         "unit": row.unit,
         "price": _plain(row.price),
+        "net_price": _plain(rules.net_price(row)),
         "amount": yuan_str(row.amount_fen),
         "net": yuan_str(row.amount_fen - row.tax_fen),
         "rate": rules.rate_text(row.treatment, row.rate_bp),
-        "tax": yuan_str(row.tax_fen) if row.rate_bp is not None else "***",
+        "tax": yuan_str(row.tax_fen) if row.rate_bp is not None else NO_TAX,
     }
 
 

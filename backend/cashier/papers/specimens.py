@@ -28,6 +28,8 @@ _CONTENT = {
     "method": "现金",
     "reference": "000123",
     "payee": "王会计",
+    "reviewer": "李复核",
+    "drawer": "王会计",
     "remark": "",
     "paid_at": "2026-11-20T12:00:00+08:00",
 }
@@ -50,7 +52,7 @@ def context(kind: str, *, red: bool = False) -> dict[str, Any]:
         "about_no": about_no,
         "platform_no": "",
         "buyer": asdict(party if kind == "invoice" else Party(name="张㛃")),
-        "lines": [sheets.line_facts(line) for line in lines],
+        **sheets.lines_facts(lines),
         "created": "2026-11-20T04:00:00+00:00",
     }
 

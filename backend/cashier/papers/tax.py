@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.billing.tariff_params import CLASSES
 from backend.cashier.papers.models import TaxRate
 from backend.people.service import Principal, audit
 
-# What a company begins with (`nuan papers set-up`); its accountant ends and replaces them.
-# 财政部 税务总局公告2023年第56号: heat for residents in the north is exempt up to the end of the
-# 2027 heating period; 增值税暂行条例 第二条: heat, gas, water 9 %, electricity 13 %.
-_LAW, _NORTH = "增值税暂行条例第二条", "财政部 税务总局公告2023年第56号"
-START = (
-    ("heat", "residential", "exempt", None, _NORTH),
-    *(("heat", name, "taxed", 900, _LAW) for name in CLASSES if name != "residential"),
-    *(("water", name, "taxed", 900, _LAW) for name in CLASSES),
-    *(("gas", name, "taxed", 900, _LAW) for name in CLASSES),
-    *(("electricity", name, "taxed", 1300, _LAW) for name in CLASSES),
-)
-SINCE = date(2020, 1, 1)
+START = Path(__file__).with_name("tax_start.toml")
 
 
 def rates() -> Sequence[TaxRate]:
@@ -104,7 +94,18 @@ def begin() -> int:
     """The rates a company begins with, where it has none; how many."""
     if db.session.scalar(sa.select(sa.func.count()).select_from(TaxRate)):
         return 0
-    names = ("utility", "customer_class", "treatment", "rate_bp", "basis")
-    rows = [dict(zip(names, row, strict=True)) | {"effective_from": SINCE} for row in START]
+    start = tomllib.loads(START.read_text())
+    rows = [
+        {
+            "utility": rate["utility"],
+            "customer_class": name,
+            "treatment": rate["treatment"],
+            "rate_bp": rate.get("rate_bp"),
+            "basis": rate["basis"],
+            "effective_from": start["since"],
+        }
+        for rate in start["rate"]
+        for name in rate["classes"]
+    ]
     db.session.execute(sa.insert(TaxRate), rows)
     return len(rows)

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
+from string import Template
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
@@ -26,6 +27,34 @@ KINDS = ("receipt", "invoice")
 SIZE_TITLES = {"a5": "A5（210×148 mm）", "a4": "A4（210×297 mm）", "pin": "针打 241×93 mm"}
 MAX_SOURCE = 64 * 1024
 MAX_VERSIONS = 500
+# size -> (style, body, what of the style is the size's own)
+_PARTS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "a4": (
+        "page.css",
+        "page",
+        {
+            "edge": "14mm 15mm 12mm 15mm",
+            "title": "20pt",
+            "text": "9.5pt",
+            "small": "9pt",
+            "gap": "2.5mm",
+            "cell": "1.3mm",
+        },
+    ),
+    "a5": (
+        "page.css",
+        "page",
+        {
+            "edge": "8mm 10mm 7mm 10mm",
+            "title": "17pt",
+            "text": "9pt",
+            "small": "8pt",
+            "gap": "1.5mm",
+            "cell": "0.8mm",
+        },
+    ),
+    "pin": ("pin.css", "pin", {}),
+}
 _FIRST_DAY = date(2020, 1, 1)
 _CAME_WITH = "随系统"
 
@@ -77,9 +106,46 @@ def _store_missing(kind: str) -> None:
     db.session.execute(insert(PaperTemplate).values(rows).on_conflict_do_nothing())
 
 
+def renew(day: date) -> int:
+    """Take what comes with a newer Nuan into use from a day on; how many.  The caller commits.
+
+    Only where the newest version is no company's own, and each text once: an older program that
+    still runs beside this one does not bring its own back.
+    """
+    made = 0
+    for kind in KINDS:
+        _store_missing(kind)
+        for size in rules.SIZES:
+            hold(f"template:{kind}:{size}")
+            same = sa.select(PaperTemplate).filter_by(kind=kind, size=size)
+            every = db.session.scalars(same.order_by(PaperTemplate.version)).all()
+            ours = [row for row in every if row.created_by is None]
+            newest = [row for row in every if row.state == "live"][-1]
+            source = came_with(kind, size)
+            if newest.created_by is not None or source in {row.source for row in ours}:
+                continue
+            version = every[-1].version + 1
+            db.session.add(
+                PaperTemplate(
+                    kind=kind,
+                    size=size,
+                    version=version,
+                    name=_CAME_WITH,
+                    source=source,
+                    state="live",
+                    effective_from=day,
+                )
+            )
+            made += 1
+    db.session.flush()
+    return made
+
+
 def came_with(kind: str, size: str) -> str:
     """The source of the template that comes with Nuan."""
-    return (SHEETS / f"{kind}-{size}.html").read_text()
+    style, body, values = _PARTS[size]
+    css = Template((SHEETS / style).read_text()).substitute(values)
+    return f"<style>\n{css}</style>\n" + (SHEETS / f"{kind}-{body}.html").read_text()
 
 
 def versions() -> Sequence[PaperTemplate]:

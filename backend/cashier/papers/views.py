@@ -123,7 +123,7 @@ def detail(paper_no: str) -> dict[str, Any]:
         **_row(found),
         "lines": [
             {**sheets.line_facts(line), "amount_fen": line.amount_fen, "tax_fen": line.tax_fen}
-            for line in paper.lines
+            for line in issuing.lines_of(paper)
         ],
         "capitals": rules.capitals(paper.amount_fen),
         "content": paper.content,

@@ -58,7 +58,7 @@ def test_a_month_of_deductions_is_a_line_with_its_tax_and_what_was_used(prepaid)
     assert prepaid.left() == {"2026-10": 2100, "2026-11": 1200}
     made = prepaid.invoice(OCTOBER, NOVEMBER)
     first, second = made.lines
-    assert first.title == "2026年10月25日至10月31日 水费（预付费扣费）"
+    assert first.title == "2026年10月25日至10月31日 水费（预付费）"
     assert (first.amount_fen, first.tax_fen, first.rate_bp) == (2100, 173, 900)
     assert (first.quantity, first.unit, second.amount_fen) == (7, "m³", 1200)
     assert [part.amount_fen for part in second.deductions] == [400] * 3
@@ -72,7 +72,7 @@ def test_the_days_after_an_invoice_go_onto_the_next(prepaid):
     prepaid.nights(500, 600)
     assert prepaid.left()["2026-11"] == 1100
     made = prepaid.invoice(NOVEMBER, key="k2")
-    assert made.lines[0].title == "2026年11月2日至11月3日 水费（预付费扣费）"
+    assert made.lines[0].title == "2026年11月2日至11月3日 水费（预付费）"
     assert made.amount_fen == 1100
     with refused("nothing_to_invoice"):
         prepaid.invoice(NOVEMBER, key="k3")

@@ -11,7 +11,7 @@ from backend.base.db import db
 from backend.base.errors import Problem
 from backend.billing import reversal, wallet
 from backend.billing.models import Bill
-from backend.cashier import asking, counter, service, topups
+from backend.cashier import asking, counter, refund_desk, service, topups
 from backend.cashier.papers import (
     checks,
     invoices,
@@ -26,7 +26,9 @@ from backend.cashier.papers import (
 from backend.cashier.papers.invoices import Wanted
 from backend.cashier.papers.models import Paper, PaperSeries, PaperVoid
 from backend.ledger import service as ledger
+from backend.people.service import Principal
 from tests import builders
+from tests.outside import work
 
 
 def refused(code):
@@ -139,6 +141,81 @@ def test_a_payment_that_went_back_whole_has_no_receipt(hall, phone):
     assert receipts.issue_missing(hall.clock.now()) == 0
     with refused("nothing_paid"):
         receipts.for_order(order.out_trade_no, hall.clock.now())
+
+
+def paid_over_wechat(hall, phone, fen=12345):
+    alice = builders.make_resident("alice-openid")
+    builders.bind(alice, hall.household)
+    wish = topups.Wish(hall.household.id, "wallet", fen)
+    order, pay = topups.create(alice.id, wish, service.Door(), hall.clock.now())
+    phone.pay(pay)
+    asking.refresh(order.out_trade_no, hall.clock.now())
+    receipts.issue_missing(hall.clock.now())
+    return order
+
+
+def give_back(hall, order, fen, key, database):
+    wish = refund_desk.Wanted(order.out_trade_no, fen)
+    refund = refund_desk.ask(wish, "用户申请退款", key, hall.cashier, hall.clock.now())
+    db.session.commit()
+    work(database)
+    assert refund_desk.refund_of(refund.out_refund_no).state == "done"
+
+
+def test_the_receipt_of_a_payment_given_back_is_to_be_taken_back(hall, phone, database):
+    order = paid_over_wechat(hall, phone, 5000)
+    receipt = receipts.for_order(order.out_trade_no, hall.clock.now())
+    assert worklist.waiting() == []
+    give_back(hall, order, 2000, "part", database)
+    (task,) = worklist.waiting()
+    assert (task.paper_no, task.kind, task.over_fen) == (receipt.paper_no, "receipt", 2000)
+    assert task.why == "这笔收款已退款"
+    now = hall.clock.now()
+    undoing.take_back(receipt.paper_no, 2000, task.why, hall.cashier, None, now)
+    db.session.commit()
+    assert worklist.waiting() == []
+    give_back(hall, order, 3000, "rest", database)
+    assert [task.over_fen for task in worklist.waiting()] == [3000]  # less what was taken back
+    assert checks.breaks() == []
+
+
+def test_a_payment_given_back_is_taken_back_by_itself_where_the_rule_says_so(
+    hall, phone, database, app
+):
+    settings = app.extensions["nuan_settings"]
+    app.extensions["nuan_settings"] = settings.replace(paper_auto_red=True)
+    order = paid_over_wechat(hall, phone, 5000)
+    give_back(hall, order, 5000, "all", database)
+    assert worklist.put_right(hall.clock.now()) == 1
+    assert worklist.waiting() == []
+    red = db.session.query(Paper).filter(Paper.about_id.isnot(None)).one()
+    assert (red.kind, red.amount_fen, red.number) == ("receipt", -5000, 2)
+
+
+def test_a_voided_receipt_has_nothing_to_take_back(hall, phone, database):
+    order = paid_over_wechat(hall, phone, 5000)
+    receipt = receipts.for_order(order.out_trade_no, hall.clock.now())
+    undoing.void(receipt.paper_no, "用户退款", hall.cashier, None, hall.clock.now())
+    db.session.commit()
+    give_back(hall, order, 5000, "all", database)
+    assert worklist.waiting() == []
+
+
+def test_an_invoice_names_who_issued_it_and_whom_the_issuer_names(hall):
+    issuer = numbering.company()
+    issuer.payee, issuer.reviewer, issuer.drawer = "钱出纳", "李复核", "系统开票"
+    bill, more = hall.bill(), hall.bill()
+    hall.pay(bill, more)
+    content = invoice(hall, bill).content
+    assert (content["payee"], content["reviewer"], content["drawer"]) == (
+        "钱出纳",
+        "李复核",
+        "zhou",
+    )
+    resident = Principal("resident", builders.make_resident("alice-openid").id)
+    wanted = Wanted(hall.household.id, (more.id,), "invoice", None, "mine")
+    made = invoices.issue(wanted, resident, hall.clock.now())
+    assert made.content["drawer"] == "系统开票"
 
 
 def test_an_invoice_shows_exempt_heat_and_taxed_water_and_adds_up(hall):
