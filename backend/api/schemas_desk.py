@@ -188,6 +188,13 @@ class WaitingOut(Schema):
     reason = text()
 
 
+class RelatedOut(Schema):
+    """Another open case of the same order."""
+
+    id = whole()
+    title = text()
+
+
 class CaseDetail(CaseOut):
     """A case: what happened, what can be done, what was done."""
 
@@ -197,6 +204,7 @@ class CaseDetail(CaseOut):
     refund = fields.Nested(DeskRefundOut, allow_none=True)
     notices = fields.List(fields.Nested(NoticeOut))
     actions = fields.List(text())
+    related = fields.List(fields.Nested(RelatedOut))
     waiting = fields.List(fields.Nested(WaitingOut))
     history = fields.List(fields.Nested(StepOut))
     limit_fen = whole("beyond it a second person agrees")

@@ -112,7 +112,10 @@ def assign(case_id: int, body: dict[str, Any]) -> dict[str, Any]:
 @bp.doc(responses=[404, 409])
 @allow("finance")
 def move(case_id: int, body: dict[str, Any]) -> dict[str, Any]:
-    """Move parked money onto a bill or into a balance; 409 case_moved where it was moved before."""
+    """Move parked money, or 长款, onto a bill or into a balance; 短款 is charged to it.
+
+    409 case_moved where it was moved before.
+    """
     wanted = parked.Move(case_id, body["account_no"], body["amount_fen"], body["bill_no"])
     made = parked.move(wanted, body["text"], principal(), answers.now())
     db.session.commit()
@@ -126,6 +129,16 @@ def move(case_id: int, body: dict[str, Any]) -> dict[str, Any]:
 def adopt(case_id: int) -> dict[str, Any]:
     """Take in money of an unknown order on the channel's own word."""
     parked.adopt(case_id, principal(), answers.now())
+    return _after(case_id)
+
+
+@bp.post(f"/cases/<{ID}:case_id>/pair")
+@bp.output(CaseDetail)
+@bp.doc(responses=[404, 409])
+@allow("finance")
+def pair(case_id: int) -> dict[str, Any]:
+    """Prove money told on two days equal, and end both days' differences."""
+    breaks.pair(case_id, principal(), answers.now())
     return _after(case_id)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 
 from backend.base.db import db
 from backend.cashier import cases
@@ -14,8 +15,13 @@ from backend.cashier.models import Break
 from backend.ledger import chart
 from backend.ledger import service as ledger
 from backend.ledger.chart import AccountRef
+from backend.people.service import Principal
 
 GONE = "差异已消失，自动转回"
+
+
+# Whose balance follows the channel; what is not named moved on the way to the bank.
+_FOLLOWS: dict[str, Callable[[str], AccountRef]] = {"fee": chart.fee}
 
 
 def account(channel: str, amount_fen: int) -> AccountRef:
@@ -23,25 +29,37 @@ def account(channel: str, amount_fen: int) -> AccountRef:
     return chart.overage(channel) if amount_fen > 0 else chart.shortage(channel)
 
 
+def standing_fen(one: MoneyCase) -> int:
+    """What of a difference stands aside still: 长款 (+) or 短款 (-)."""
+    left_fen = one.left_fen or 0
+    return left_fen if (one.amount_fen or 0) > 0 else -left_fen
+
+
 def put(one: MoneyCase, step: int, amount_fen: int, text: str, now: datetime) -> None:
-    """Clearing follows the channel by `amount_fen`; the rest stands by itself."""
-    _post(one, step, amount_fen, amount_fen, text, now)
+    """Clearing, or the fees, follow the channel by `amount_fen`; the rest stands by itself."""
+    _post(one, step, amount_fen, account(one.channel, amount_fen), text, now)
+    one.state, one.amount_fen, one.left_fen = "suspense", amount_fen, abs(amount_fen)
 
 
 def take_back(one: MoneyCase, step: int, text: str, now: datetime) -> None:
-    """What stood by itself is in clearing again."""
-    amount_fen = one.amount_fen or 0
-    _post(one, step, -amount_fen, amount_fen, text, now)
+    """What stands by itself is where it was again."""
+    amount_fen = standing_fen(one)
+    _post(one, step, -amount_fen, account(one.channel, amount_fen), text, now)
+    one.amount_fen = one.left_fen = None
 
 
 def _post(
-    one: MoneyCase, step: int, moved_fen: int, standing_fen: int, text: str, now: datetime
+    one: MoneyCase, step: int, moved_fen: int, standing: AccountRef, text: str, now: datetime
 ) -> None:
-    lines = [
-        (chart.clearing(one.channel), moved_fen),
-        (account(one.channel, standing_fen), -moved_fen),
-    ]
+    follows = _FOLLOWS.get(one.type, chart.clearing)(one.channel)
+    lines = [(follows, moved_fen), (standing, -moved_fen)]
     ledger.post(f"break:{one.reference}:{step}", "aside", now, lines, memo=text)
+
+
+def settled(one: MoneyCase, actor: Principal, now: datetime) -> None:
+    """Once nothing of it stands aside any more, the case is over."""
+    if not one.left_fen:
+        cases.end(one, "ended", "款项已全部处理", actor, now)
 
 
 def release(reconciliation_id: int, found: Iterable[tuple[str, str]], now: datetime) -> None:
@@ -57,7 +75,7 @@ def release(reconciliation_id: int, found: Iterable[tuple[str, str]], now: datet
             Break.reconciliation_id == reconciliation_id,
             MoneyCase.kind == "break",
             MoneyCase.state == "suspense",
-            (Break.kind + ":" + Break.reference).not_in(still),
+            (Break.kind + ":" + Break.reference) != sa.all_(sa.literal(still, pg.ARRAY(sa.Text))),
         )
         .with_for_update(of=MoneyCase)
     ).all()

@@ -306,6 +306,17 @@ def history(case_id: int) -> list[dict[str, Any]]:
     ]
 
 
+def related(one: MoneyCase) -> list[dict[str, Any]]:
+    """Other cases of the same order still open: where its money is decided on."""
+    query = sa.select(MoneyCase.id, MoneyCase.type).where(
+        MoneyCase.out_trade_no == one.out_trade_no,
+        MoneyCase.id != one.id,
+        MoneyCase.state != "done",
+    )
+    rows = db.session.execute(query.order_by(MoneyCase.id).limit(20))
+    return [{"id": row.id, "title": TYPES_ZH.get(row.type, row.type)} for row in rows]
+
+
 # A day's differences become cases and end with them, all in one statement each.
 _OPEN_BREAKS = """
 WITH fresh AS (
@@ -313,7 +324,9 @@ WITH fresh AS (
          (kind, type, reference, channel, day, household_id, out_trade_no, opened_at)
   SELECT 'break', b.kind, b.id::text, r.channel, r.day, o.household_id, o.out_trade_no, :now
     FROM break b JOIN reconciliation r ON r.id = b.reconciliation_id
-    LEFT JOIN payment_order o ON o.out_trade_no = b.reference
+    LEFT JOIN refund f ON f.out_refund_no = b.reference
+    LEFT JOIN payment_order o ON o.id = coalesce(f.order_id,
+              (SELECT p.id FROM payment_order p WHERE p.out_trade_no = b.reference))
    WHERE b.reconciliation_id = :day_id AND b.resolved_at IS NULL
   ON CONFLICT (kind, reference) DO UPDATE SET state = 'open', ended_at = NULL
    WHERE money_case.state = 'done'

@@ -17,7 +17,6 @@ from backend.billing.explain import bill_title
 from backend.billing.models import Bill, BillingRequest
 from backend.cashier import breaks, cases, notice_facts, refund_desk, refunds
 from backend.cashier.case_models import MoneyCase
-from backend.cashier.channels import CHANNELS
 from backend.cashier.models import OrderItem, PaymentOrder, Refund
 from backend.people.models import Staff
 
@@ -97,14 +96,15 @@ def case_view(case_id: int, now: datetime) -> dict[str, Any]:
         "notices": _notices(one),
         "actions": actions(one, refund),
         "waiting": _waiting(one, refund),
+        "related": cases.related(one),
         "history": cases.history(one.id),
         "limit_fen": current_app.extensions["nuan_settings"].refund_limit_fen,
     }
 
 
 def _difference(found: Any) -> dict[str, Any]:
-    fields = ("reference", "ours_fen", "theirs_fen", "resolved_at", "resolution")
-    return {**{name: getattr(found, name) for name in fields}, "gap_fen": breaks.gap_fen(found)}
+    fields = ("reference", "ours_fen", "theirs_fen", "gap_fen", "resolved_at", "resolution")
+    return {name: getattr(found, name) for name in fields}
 
 
 def _notices(one: MoneyCase) -> list[dict[str, Any]]:
@@ -146,12 +146,8 @@ def actions(one: MoneyCase, refund: Refund | None) -> list[str]:
 
 def _break_actions(one: MoneyCase) -> list[str]:
     if one.state == "suspense":
-        return ["take_back", "write_off"]
-    found, _day = breaks.about(one)
-    online = one.channel in CHANNELS
-    aside = ["put_aside"] if online and breaks.gap_fen(found) else []
-    adopt = ["adopt"] if online and one.type == "missing_here" else []
-    return [*(["repair"] if online else []), *adopt, *aside, "explain"]
+        return ["move", "take_back", "write_off"]
+    return breaks.repairs(one, breaks.about(one)[0])
 
 
 def _waiting(one: MoneyCase, refund: Refund | None) -> list[dict[str, Any]]:

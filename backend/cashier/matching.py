@@ -1,12 +1,12 @@
 """A statement against the ledger and our orders, whole sets at a time.
 
-Every query returns (kind, reference, ours_fen, theirs_fen), kinds as in rules.SUGGESTIONS.  What a
-payment's or refund's entry moved on the clearing account is what the ledger says of it.
+Every query returns (kind, reference, ours_fen, theirs_fen, gap_fen), kinds as in rules.SUGGESTIONS.
+What a payment's or refund's entry moved on the clearing account is what the ledger says of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -23,12 +23,17 @@ from backend.ledger import service as ledger
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Something the ledger, the orders and the channel do not agree on."""
+    """Something the ledger, the orders and the channel do not agree on.
+
+    `gap_fen` is what the channel has more than the ledger, on whatever day either has it: 0 where
+    no money stands wrong (cross_day), or it lies in suspense already (duplicate).
+    """
 
     kind: str
     reference: str
     ours_fen: int | None
     theirs_fen: int | None
+    gap_fen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,10 @@ class Sums:
 # A refund's own number and a payment's are its business key in the ledger (rules.payment_key).
 _KEY = """CASE l.kind WHEN 'payment' THEN :channel || ':' || l.transaction_id
                      ELSE :channel || ':refund:' || l.out_refund_no END"""
-_FEE_FITS = """CASE l.kind WHEN 'payment' THEN l.fee_fen ELSE -l.fee_fen END
-               BETWEEN 0 AND ceil(l.amount_fen * CAST(:rate AS numeric))"""
+# A fee as it should be: between nothing and the most that is agreed, given back with a refund.
+_FEE_MOST = "ceil(l.amount_fen * CAST(:rate AS numeric))::bigint"
+_FEE_FITS = f"""CASE l.kind WHEN 'payment' THEN l.fee_fen ELSE -l.fee_fen END
+               BETWEEN 0 AND {_FEE_MOST}"""
 
 # One pass over the day: whatever ledger, orders and statement do not plainly agree on, as the
 # line's number or, where the statement has none, the ledger's key.  A second payment of one order
@@ -91,7 +98,7 @@ SELECT CASE WHEN c.business_key IS NULL OR o.id IS NULL THEN 'missing_here'
             ELSE 'cross_day' END,
        l.out_trade_no,
        CASE WHEN c.amount_fen <> l.amount_fen THEN c.amount_fen ELSE o.amount_fen END,
-       l.amount_fen
+       l.amount_fen, l.amount_fen - coalesce(c.amount_fen, 0)
 FROM lines l
 LEFT JOIN payment_order o ON o.out_trade_no = l.out_trade_no AND o.channel = :channel
 LEFT JOIN cleared c ON c.business_key = :channel || ':' || l.transaction_id
@@ -107,7 +114,8 @@ _REFUNDS = f"""
 WITH {_CLEARED}
 SELECT CASE WHEN c.day <> :day AND -c.amount_fen = l.amount_fen
             THEN 'cross_day' ELSE 'refund' END,
-       l.out_refund_no, coalesce(r.amount_fen, -c.amount_fen), l.amount_fen
+       l.out_refund_no, coalesce(r.amount_fen, -c.amount_fen), l.amount_fen,
+       -l.amount_fen - coalesce(c.amount_fen, 0)
 FROM lines l
 LEFT JOIN refund r ON r.out_refund_no = l.out_refund_no
 LEFT JOIN cleared c ON c.business_key = :channel || ':refund:' || l.out_refund_no
@@ -118,32 +126,40 @@ WHERE l.kind = 'refund'
 # What the ledger has on this day and the statement has not: on another day's, or nowhere.
 _ONLY_HERE = f"""
 WITH {_CLEARED}
-SELECT CASE WHEN EXISTS (SELECT 1 FROM statement_line x JOIN statement s ON s.id = x.statement_id
-                         WHERE s.channel = :channel AND s.id <> :statement
-                           AND x.out_trade_no = c.detail->>'out_trade_no' AND x.kind = c.kind
-                           AND x.amount_fen = abs(c.amount_fen)) THEN 'cross_day'
+SELECT CASE WHEN elsewhere.found THEN 'cross_day'
             WHEN c.kind = 'refund' THEN 'refund' ELSE 'missing_there' END,
        coalesce(c.detail->>'out_refund_no', c.detail->>'out_trade_no'), abs(c.amount_fen),
-       NULL::bigint
-FROM cleared c WHERE c.business_key = ANY(:only_here)
+       NULL::bigint, CASE WHEN elsewhere.found THEN 0 ELSE -c.amount_fen END
+FROM cleared c, LATERAL (
+  SELECT EXISTS (SELECT 1 FROM statement_line x JOIN statement s ON s.id = x.statement_id
+                 WHERE s.channel = :channel AND s.id <> :statement
+                   AND x.out_trade_no = c.detail->>'out_trade_no' AND x.kind = c.kind
+                   AND x.amount_fen = abs(c.amount_fen)) AS found) elsewhere
+WHERE c.business_key = ANY(:only_here)
 """
 
 _FEES = f"""
 WITH {_CLEARED}
-SELECT 'fee', coalesce(l.out_refund_no, l.out_trade_no), NULL::bigint, l.fee_fen
+SELECT 'fee', coalesce(l.out_refund_no, l.out_trade_no), NULL::bigint, l.fee_fen,
+       CASE l.kind WHEN 'payment' THEN greatest(0, least(l.fee_fen, {_FEE_MOST})) - l.fee_fen
+                   ELSE least(0, greatest(l.fee_fen, -{_FEE_MOST})) - l.fee_fen END
 FROM lines l WHERE NOT {_FEE_FITS}
 """
 
-# Paid twice as the statement has it, or as the ledger put it by and nobody gave back.
+# Paid twice as the statement has it and nobody decided on, or as the ledger put it by and nobody
+# gave back.
 _DUPLICATES = f"""
 WITH {_CLEARED}
-SELECT 'duplicate', coalesce(a.number, b.number), a.ours, coalesce(a.theirs, b.kept)
-FROM (SELECT l.out_trade_no AS number, max(o.amount_fen) AS ours, sum(l.amount_fen) AS theirs
+SELECT 'duplicate', coalesce(a.number, b.number), a.ours, coalesce(a.theirs, b.kept), 0
+FROM (SELECT l.out_trade_no AS number, max(o.amount_fen) AS ours,
+             sum(l.amount_fen)::bigint AS theirs
       FROM statement_line l LEFT JOIN payment_order o ON o.out_trade_no = l.out_trade_no
+      LEFT JOIN money_case m ON m.kind = 'order' AND m.state = 'done'
+                            AND m.reference = :channel || ':' || l.transaction_id
       WHERE l.statement_id = :statement AND l.kind = 'payment'
         AND l.out_trade_no IN (SELECT out_trade_no FROM lines WHERE kind = 'payment')
-      GROUP BY l.out_trade_no HAVING count(*) > 1) a
-FULL JOIN (SELECT o.out_trade_no AS number, -sum(p.amount_fen) AS kept
+      GROUP BY l.out_trade_no HAVING count(*) > 1 AND count(*) - count(m.id) > 1) a
+FULL JOIN (SELECT o.out_trade_no AS number, -sum(p.amount_fen)::bigint AS kept
       FROM posting p
       JOIN entry e ON e.id = p.entry_id AND e.kind = 'payment'
       JOIN payment_order o ON o.out_trade_no = e.detail->>'out_trade_no'
@@ -152,6 +168,8 @@ FULL JOIN (SELECT o.out_trade_no AS number, -sum(p.amount_fen) AS kept
         AND o.channel = :channel AND o.state = 'paid' AND NOT EXISTS (
           SELECT 1 FROM refund r WHERE r.order_id = o.id
             AND r.state IN ('created', 'processing', 'done', 'paid_out'))
+        AND NOT EXISTS (SELECT 1 FROM money_case m WHERE m.kind = 'order' AND m.state = 'done'
+                        AND m.reference = e.business_key)
       GROUP BY o.out_trade_no) b ON b.number = a.number
 """
 
@@ -199,8 +217,23 @@ def differences(channel: str, day: date, statement_id: int) -> list[Difference]:
         for query in (_PAYMENTS, _REFUNDS, _ONLY_HERE, _FEES, _DUPLICATES):
             for row in _run(query, values):
                 one = Difference(*row)
-                found.setdefault((one.kind, one.reference), one)
+                key = (one.kind, one.reference)
+                found[key] = _together(found[key], one) if key in found else one
     return list(found.values())
+
+
+def _together(one: Difference, other: Difference) -> Difference:
+    """Two of a kind about one number, as where a stranger paid twice."""
+    return replace(
+        one,
+        ours_fen=_added(one.ours_fen, other.ours_fen),
+        theirs_fen=_added(one.theirs_fen, other.theirs_fen),
+        gap_fen=one.gap_fen + other.gap_fen,
+    )
+
+
+def _added(one_fen: int | None, other_fen: int | None) -> int | None:
+    return other_fen if one_fen is None else one_fen + (other_fen or 0)
 
 
 def sums(channel: str, day: date, statement_id: int) -> Sums:

@@ -216,6 +216,8 @@ class Break(Base):
     reference: Mapped[str]  # out_trade_no or out_refund_no
     ours_fen: Mapped[int | None] = mapped_column(sa.BigInteger)
     theirs_fen: Mapped[int | None] = mapped_column(sa.BigInteger)
+    # What the channel has more (+) or less (-) than the ledger, where that is money to be moved.
+    gap_fen: Mapped[Fen] = mapped_column(server_default="0")
     suggestion: Mapped[str]
     owner: Mapped[str] = mapped_column(server_default="finance")
     resolved_at: Mapped[datetime | None]

@@ -1,11 +1,14 @@
 """Parked money finds its owner: into a household's balance, onto a bill, or taken in at all.
 
+So does a difference that stands aside: 长款 goes to whose it is, 短款 is owed again by whoever was
+credited with what never came.
 Money moved to the household that ordered is one person's to decide up to the limit; beyond it, or
 to anybody else, a second one agrees.  Giving it back is cashier.refund_desk's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +24,7 @@ from backend.base.errors import Problem
 from backend.billing import requests, wallet
 from backend.billing import service as billing
 from backend.billing.models import Bill, BillingRequest
-from backend.cashier import books, cases, refund_desk, rules
+from backend.cashier import aside, books, cases, refund_desk, rules
 from backend.cashier.case_models import MoneyCase
 from backend.cashier.channels import channel_for
 from backend.cashier.models import Break, PaymentOrder, Refund
@@ -68,12 +71,12 @@ def carry_out(request: BillingRequest, actor: Principal, now: datetime) -> dict[
 
 def _moved_fen(parked: MoneyCase) -> int:
     """What one person has moved of a case already: parts count together."""
-    return (parked.amount_fen or 0) - (parked.left_fen or 0)
+    return abs(parked.amount_fen or 0) - (parked.left_fen or 0)
 
 
 def _checked(wanted: Move) -> tuple[MoneyCase, Household, Bill | None]:
     parked = cases.still_open(wanted.case_id)
-    if parked.kind != "order":
+    if parked.kind not in _MONEY or (parked.kind == "break" and parked.state != "suspense"):
         raise Problem("case_not_so")
     if not 0 < wanted.amount_fen <= (parked.left_fen or 0):
         raise Problem("case_moved", field="amount_fen")
@@ -103,13 +106,16 @@ def _move(
     actor = Principal("staff", asked_by)
     target = bill.bill_no if bill else household.account_no
     step = cases.note(parked, actor, "moved", reason, now, amount_fen=wanted.amount_fen, to=target)
+    owed = (parked.amount_fen or 0) < 0
+    moved_fen = -wanted.amount_fen if owed else wanted.amount_fen
+    target_of = _charged if owed else _credited
     lines = [
-        (chart.suspense(parked.channel), wanted.amount_fen),
-        (_credited(household.id, bill, wanted.amount_fen, now), -wanted.amount_fen),
+        (_MONEY[parked.kind].account(parked), moved_fen),
+        (target_of(household.id, bill, wanted.amount_fen, now), -moved_fen),
     ]
     key = f"case:{parked.id}:{step}"
     ledger.post(key, "parked_move", now, lines, memo=reason, out_trade_no=parked.out_trade_no)
-    if bill is None:
+    if bill is None and not owed:
         wallet.pay_oldest(household.id, now)
     audit(
         "case.moved",
@@ -122,9 +128,7 @@ def _move(
         to=target,
         approved_by=approved_by,
     )
-    order = _order_of(parked)
-    if order is not None:
-        refund_desk.settle_parked(parked, order, "paid", now)
+    _MONEY[parked.kind].settled(parked, actor, now)
     return parked
 
 
@@ -135,6 +139,24 @@ def _credited(household_id: int, bill: Bill | None, amount_fen: int, now: dateti
     if not billing.apply_payment(bill.id, amount_fen, now):
         raise Problem("bill_not_payable", field="bill_no")
     return chart.receivable(bill.utility, household_id)
+
+
+def _charged(household_id: int, bill: Bill | None, amount_fen: int, now: datetime) -> AccountRef:
+    """What never came is paid no longer: the bill is owed again, or the balance is less."""
+    if bill is None:
+        wallet.one_at_a_time(household_id)
+        if wallet.held_fen(household_id) < amount_fen:
+            raise Problem("case_not_so", "该户余额不足，请填写账单号，由账单补收。")
+        return chart.wallet(household_id)
+    if not billing.take_back_payment(bill.id, amount_fen, now):
+        raise Problem("bill_not_payable", "账单已冲销，或已缴金额不足。", field="bill_no")
+    return chart.receivable(bill.utility, household_id)
+
+
+def _order_settled(parked: MoneyCase, _actor: Principal, now: datetime) -> None:
+    order = _order_of(parked)
+    if order is not None:
+        refund_desk.settle_parked(parked, order, "paid", now)
 
 
 def _order_of(parked: MoneyCase) -> PaymentOrder | None:
@@ -240,4 +262,16 @@ def _written(channel: str, trade: TradeState, now: datetime) -> PaymentOrder:
     return order
 
 
+@dataclass(frozen=True, slots=True)
+class _Money:
+    """Where a kind of case has its money, and what follows once some of it has found its owner."""
+
+    account: Callable[[MoneyCase], AccountRef]
+    settled: Callable[[MoneyCase, Principal, datetime], None]
+
+
+_MONEY = {
+    "order": _Money(lambda one: chart.suspense(one.channel), _order_settled),
+    "break": _Money(lambda one: aside.account(one.channel, one.amount_fen or 0), aside.settled),
+}
 requests.KINDS["parked_move"] = requests.Kind("挂账款项转出", requests.MONEY, carry_out)

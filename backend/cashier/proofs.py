@@ -61,12 +61,13 @@ def _write(channel: str, day: date, sums: Sums, now: datetime) -> Reconciliation
 
 # Fed with arrays: a day may have more differences than a statement takes parameters.
 _BREAKS = """
-INSERT INTO break AS kept (reconciliation_id, kind, reference, ours_fen, theirs_fen, suggestion)
+INSERT INTO break AS kept
+       (reconciliation_id, kind, reference, ours_fen, theirs_fen, gap_fen, suggestion)
 SELECT %(proof)s, found.*
 FROM unnest(%(kind)s::text[], %(reference)s::text[], %(ours_fen)s::bigint[],
-            %(theirs_fen)s::bigint[], %(suggestion)s::text[]) AS found
+            %(theirs_fen)s::bigint[], %(gap_fen)s::bigint[], %(suggestion)s::text[]) AS found
 ON CONFLICT (reconciliation_id, kind, reference) DO UPDATE SET
-    ours_fen = excluded.ours_fen, theirs_fen = excluded.theirs_fen,
+    ours_fen = excluded.ours_fen, theirs_fen = excluded.theirs_fen, gap_fen = excluded.gap_fen,
     resolved_at = CASE WHEN kept.resolution = %(by_itself)s THEN NULL ELSE kept.resolved_at END,
     resolution = CASE WHEN kept.resolution = %(by_itself)s THEN NULL ELSE kept.resolution END
 """
@@ -88,6 +89,7 @@ def _write_breaks(reconciliation_id: int, found: Sequence[Difference], now: date
         "reference": [one.reference for one in found],
         "ours_fen": [one.ours_fen for one in found],
         "theirs_fen": [one.theirs_fen for one in found],
+        "gap_fen": [one.gap_fen for one in found],
         "suggestion": [rules.SUGGESTIONS[one.kind] for one in found],
     }
     db.session.connection().exec_driver_sql(_BREAKS, values)

@@ -41,6 +41,7 @@ VERBS_ZH = {
     "taken_back": "转回",
     "write_off_asked": "申请核销",
     "written_off": "核销",
+    "paired": "核对两日",
     "signed": "办结",
     "ended": "了结",
 }
@@ -215,6 +216,11 @@ def _write_off(case_id: int, who: Principal) -> str:
     return "已提交，须由另一位同事在“待核准”核准后核销。"
 
 
+def _pair(case_id: int, who: Principal) -> str:
+    breaks.pair(case_id, who, now())
+    return "两日合计相符，已了结。"
+
+
 def _explain(case_id: int, who: Principal) -> str:
     breaks.sign(case_id, _text(), who, now())
     return "已写明原因并办结。"
@@ -235,5 +241,6 @@ ACTS: dict[str, Callable[[int, Principal], str]] = {
     "put_aside": _put_aside,
     "take_back": _take_back,
     "write_off": _write_off,
+    "pair": _pair,
     "explain": _explain,
 }

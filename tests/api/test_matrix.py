@@ -95,6 +95,7 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     # A notice has no money to move, nor is it a difference; its channel has never heard of it.
     ("POST", f"/api/v1/staff/cases/{I}case_id>/move"): NOT_SO,
     ("POST", f"/api/v1/staff/cases/{I}case_id>/adopt"): NOT_SO,
+    ("POST", f"/api/v1/staff/cases/{I}case_id>/pair"): NOT_SO,
     ("POST", f"/api/v1/staff/cases/{I}case_id>/repair"): NOT_SO,
     ("POST", f"/api/v1/staff/cases/{I}case_id>/put-aside"): NOT_SO,
     ("POST", f"/api/v1/staff/cases/{I}case_id>/take-back"): NOT_SO,

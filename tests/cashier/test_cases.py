@@ -27,27 +27,11 @@ from backend.cashier.confirm import confirm
 from backend.cashier.models import Break, PaymentOrder, Reconciliation
 from backend.cashier.parked import Move
 from backend.ledger import service as ledger
-from backend.people.service import Principal
 from payments.channel import TradeState, TradeStatus
 from tests import builders
 from tests.outside import work
 
 DAY = date(2026, 11, 20)
-
-
-@pytest.fixture
-def alice(app):
-    resident = builders.make_resident("alice-openid")
-    resident.household = builders.make_household(builders.make_building())
-    builders.bind(resident, resident.household)
-    return resident
-
-
-@pytest.fixture
-def people(app):
-    """Two of finance."""
-    made = [builders.make_staff(name, roles=["finance"]) for name in ("min", "hua")]
-    return [Principal("staff", one.id, frozenset({"finance"})) for one in made]
 
 
 @pytest.fixture
@@ -293,7 +277,7 @@ def stranger(alice, wrong, clock, phone):
 
 def test_a_difference_is_a_case_and_goes_into_suspense_and_out_again(stranger, people, clock):
     found, _ = breaks.about(stranger)
-    assert (stranger.type, breaks.gap_fen(found)) == ("missing_here", found.theirs_fen)
+    assert (stranger.type, found.gap_fen) == ("missing_here", found.theirs_fen)
     breaks.put_aside(stranger.id, "渠道多款，待查", people[0], clock.now())
     db.session.commit()
     assert ledger.balance_fen("overage:wechat") == -found.theirs_fen

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.cashier import asking, channels, cli, confirm, receiving, reconcile, service
+from backend.cashier import asking, channels, cli, confirm, reconcile, service
 from backend.cashier import parked as parked_money
 from backend.cashier.models import (
     Break,
@@ -25,42 +25,6 @@ from tests import builders
 from tests.outside import waiting, work
 
 DAY = date(2026, 11, 20)
-
-
-@pytest.fixture
-def alice(app):
-    resident = builders.make_resident("alice-openid")
-    resident.household = builders.make_household(builders.make_building())
-    builders.bind(resident, resident.household)
-    return resident
-
-
-@pytest.fixture
-def pay(alice, clock, phone, hook):
-    """Pay a new bill; by default its notice comes and is posted."""
-
-    def run(amount_fen=12345, *, told=True):
-        bill = builders.make_bill(alice.household, amount_fen)
-        order, client_pay = service.create_order(alice.id, [bill.id], service.Door(), clock.now())
-        if not told:
-            phone.behave("payment_notice", "never", match=order.out_trade_no)
-        came = len(hook.received)
-        phone.pay(client_pay)
-        if told:
-            receiving.receive_notice("wechat", *hook.wait(came + 1), clock.now())
-        return order
-
-    return run
-
-
-@pytest.fixture
-def day_after(clock):
-    """It is 11:00 of the next day: the statement is there."""
-
-    def run():
-        clock.advance(hours=23)
-
-    return run
 
 
 def checked(clock, day=DAY):
