@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta, timezone
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from payments import rsa2, wechat_crypto, wechat_fields
+from payments import rsa2, wechat_cards, wechat_crypto, wechat_fields
 from payments.channel import (
     ChannelError,
     ClientPay,
@@ -25,12 +25,14 @@ from payments.channel import (
     PayWay,
     RefundRequest,
     RefundState,
+    RefundStatus,
     Reply,
     StatementKind,
     TradeState,
     TradeStatus,
 )
 from payments.http import MAX_FILE_BYTES, Clock, malformed
+from payments.wechat_cards import BankCard, SealedCard
 from payments.wechat_fields import FieldError
 from payments.wechat_transport import Transport, WeChatPayConfig
 
@@ -148,6 +150,38 @@ class WeChatPay:
         answer = self._transport.call("GET", target)
         state = _sense(lambda: wechat_fields.refund_state(answer))
         if (state.out_trade_no, state.out_refund_no) != (out_trade_no, out_refund_no):
+            raise malformed("the answer is about another refund")
+        return state
+
+    def seal_card(self, card: BankCard) -> SealedCard:
+        """Close a payer's card for the platform, by the key it would be sent with today."""
+        return wechat_cards.sealed(card, *self._transport.sealing_key())
+
+    def refund_to_card(
+        self, out_trade_no: str, out_refund_no: str, card: SealedCard
+    ) -> RefundState:
+        """POST …/refunds/{refund_id}/apply-abnormal-refund (发起异常退款, USER_BANK_CARD).
+
+        Only an abnormal refund is sent on; what another has become is returned as it is, so that
+        asking again after an unknown outcome sends nothing twice.
+        """
+        known = self.query_refund(out_trade_no, out_refund_no)
+        if known.status is not RefundStatus.ABNORMAL:
+            return known
+        target = f"/v3/refund/domestic/refunds/{quote(known.refund_id, safe='')}"
+        try:
+            answer = self._transport.call(
+                "POST",
+                f"{target}/apply-abnormal-refund",
+                card.body(out_refund_no),
+                sealed_for=card.serial,
+            )
+            state = _sense(lambda: wechat_fields.refund_state(answer))
+        except ChannelError as error:
+            if error.code != "answer_unverified":
+                raise
+            state = self.query_refund(out_trade_no, out_refund_no)
+        if (state.out_refund_no, state.refund_id) != (out_refund_no, known.refund_id):
             raise malformed("the answer is about another refund")
         return state
 

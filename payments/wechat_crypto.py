@@ -107,6 +107,17 @@ class PlatformKeys:
         key = certificate.public_key()
         return key if isinstance(key, RSAPublicKey) else None
 
+    def sealing(self, now: datetime) -> tuple[str, RSAPublicKey] | None:
+        """(serial, key) to seal for the platform: a public key, else its newest certificate."""
+        for serial, key in self.public_keys.items():
+            return serial, key
+        newest = sorted(self.certificates.items(), key=lambda one: one[1].not_valid_before_utc)
+        for serial, _ in reversed(newest):
+            found = self.find(serial, now)
+            if found is not None:
+                return serial, found
+        return None
+
     def with_certificates(self, certificates: Mapping[str, x509.Certificate]) -> "PlatformKeys":
         """Return keys with these certificates added; what was known stays known."""
         return PlatformKeys(self.public_keys, {**self.certificates, **certificates})

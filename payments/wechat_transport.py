@@ -9,6 +9,7 @@ from typing import Any
 
 import requests
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from requests.auth import AuthBase
 
 from payments import rsa2, wechat_crypto, wechat_errors
@@ -102,10 +103,19 @@ class Transport:
         )
 
     def call(
-        self, method: str, target: str, payload: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        target: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        sealed_for: str = "",
     ) -> dict[str, Any]:
-        """Call and return the verified JSON object ({} for a 204). Raises ChannelError."""
-        answer = self._exchange(method, self.config.base_url + target, payload, MAX_ANSWER_BYTES)
+        """Call and return the verified JSON object ({} for a 204). Raises ChannelError.
+
+        `sealed_for` names the platform's key that fields of the payload are sealed for.
+        """
+        url = self.config.base_url + target
+        answer = self._exchange(method, url, payload, MAX_ANSWER_BYTES, sealed_for)
         self._verify_answer(answer)
         if not answer.ok:
             raise wechat_errors.error_from_answer(
@@ -162,21 +172,40 @@ class Transport:
         except Untrusted as refusal:
             raise unverified(f"{refusal.code}: {refusal.reason}") from refusal
 
+    def sealing_key(self) -> tuple[str, RSAPublicKey]:
+        """(serial, key) to seal for the platform: its public key, else a certificate of today.
+
+        ChannelError where it has neither to give.
+        """
+        now = self.clock()
+        if not self._keys.sealing(now):
+            self.refresh_certificates()
+        found = self._keys.sealing(now)
+        if found is None:
+            raise malformed("the platform has no key that is valid now")
+        return found
+
     def _exchange(
-        self, method: str, url: str, payload: Mapping[str, Any] | None, limit: int
+        self,
+        method: str,
+        url: str,
+        payload: Mapping[str, Any] | None,
+        limit: int,
+        sealed_for: str = "",
     ) -> Answer:
+        headers = self._headers(sealed_for)
         return self._http.exchange(
-            method, url, _encode(payload), self._headers(), auth=_Signature(self), limit=limit
+            method, url, _encode(payload), headers, auth=_Signature(self), limit=limit
         )
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self, sealed_for: str) -> dict[str, str]:
         headers = {
             "Accept": "application/json",
             "Content-Type": "application/json",
         }
         # Naming our public key makes the platform sign its answer with that one.
-        if self.config.public_keys:
-            headers["Wechatpay-Serial"] = next(iter(self.config.public_keys))
+        if sealed_for or self.config.public_keys:
+            headers["Wechatpay-Serial"] = sealed_for or next(iter(self.config.public_keys))
         return headers
 
     def _worth_refreshing(self, headers: Mapping[str, str], now: datetime) -> bool:

@@ -8,6 +8,7 @@ from marshmallow import validate
 from backend.api.fields import BusinessDay, Text, Whole, one_of
 from backend.api.outs import maybe_whole, text, whole
 from backend.cashier.cases import MAX_TEXT, TYPES_ZH
+from backend.cashier.refund_cards import BANKS_ZH, MAX_HOLDER
 from backend.cashier.refund_desk import DUE, MAX_DOCUMENT, REVERSED
 
 KINDS = ("order", "refund", "break", "notice")
@@ -245,6 +246,14 @@ class RefundIn(Schema):
         metadata={"description": "what becomes of the bill: due again, or reversed"},
     )
     case_id = Whole(1, load_default=None)
+
+
+class CardIn(WordsIn):
+    """The payer's debit card an abnormal refund goes to; kept only as sealed for the channel."""
+
+    bank = Text(1, 16, required=True, validate=[one_of(*BANKS_ZH)])
+    number = Text(12, 24, required=True, metadata={"description": "12-19 digits, spaces allowed"})
+    holder = Text(2, MAX_HOLDER, required=True)
 
 
 class PayOutIn(WordsIn):

@@ -15,6 +15,7 @@ from backend.api.idempotency import once
 from backend.api.schemas_bills import IdempotencyHeader
 from backend.api.schemas_desk import (
     AssignIn,
+    CardIn,
     CaseDetail,
     CasesIn,
     CasesOut,
@@ -31,7 +32,7 @@ from backend.api.schemas_desk import (
 )
 from backend.base.db import db
 from backend.billing.models import BillingRequest
-from backend.cashier import breaks, cases, desk_views, parked, refund_desk
+from backend.cashier import breaks, cases, desk_views, parked, refund_cards, refund_desk
 from backend.people.access import allow, principal
 from backend.people.service import Principal
 
@@ -225,6 +226,23 @@ def withdraw(out_refund_no: str, body: dict[str, Any]) -> Any:
     made = refund_desk.withdraw(out_refund_no, body["text"], principal(), answers.now())
     db.session.commit()
     return made
+
+
+@bp.post(f"/refunds/<{NUMBER}:out_refund_no>/card")
+@bp.input(CardIn, arg_name="body")
+@bp.output(DecidedOut)
+@bp.doc(responses=[404, 409, 502])
+@allow("finance")
+def to_card(out_refund_no: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Ask a second person to agree that an abnormal refund goes to the payer's bank card.
+
+    The card is sealed for the channel at once; afterwards only its last four digits can be seen.
+    """
+    found = refund_desk.refund_of(out_refund_no)
+    card = (body["bank"], body["number"], body["holder"])
+    made = refund_cards.ask(found, *card, body["text"], principal(), answers.now())
+    db.session.commit()
+    return {"refund": None, "request_id": made.id}
 
 
 @bp.post(f"/refunds/<{NUMBER}:out_refund_no>/pay-out")

@@ -15,7 +15,7 @@ from backend.base.db import db
 from backend.base.errors import Problem
 from backend.billing.explain import bill_title
 from backend.billing.models import Bill, BillingRequest
-from backend.cashier import breaks, cases, notice_facts, refund_desk, refunds
+from backend.cashier import breaks, cases, notice_facts, refund_cards, refund_desk, refunds
 from backend.cashier.case_models import MoneyCase
 from backend.cashier.models import OrderItem, PaymentOrder, Refund
 from backend.people.models import Staff
@@ -140,7 +140,8 @@ def actions(one: MoneyCase, refund: Refund | None) -> list[str]:
         return [*always, *_break_actions(one)]
     if refund is not None and refund.state in refunds.STUCK:
         back = [] if refund.state == "abnormal" else ["withdraw"]
-        return [*always, "retry", "pay_out", *back]
+        card = ["to_card"] if refund_cards.offered(refund, one.channel) else []
+        return [*always, "retry", *card, "pay_out", *back]
     return [*always, "sign"]
 
 
@@ -154,7 +155,7 @@ def _waiting(one: MoneyCase, refund: Refund | None) -> list[dict[str, Any]]:
     """What of a case waits for a second person."""
     subjects = {"parked_move": one.id, "write_off": one.id}
     if refund is not None:
-        subjects["refund_payout"] = refund.id
+        subjects |= {"refund_payout": refund.id, refunds.CARD: refund.id}
     order = sa.select(PaymentOrder.id).where(PaymentOrder.out_trade_no == one.out_trade_no)
     same = [
         (BillingRequest.kind == kind) & (BillingRequest.subject_id == subject)

@@ -1,7 +1,8 @@
 """Refunds: always under the same number, asked about until the channel says how they ended.
 
 created -> processing -> done; `failed`, `closed` and `abnormal` wait for a person, who has them
-sent again, pays them out another way or takes them back (cashier.refund_desk).
+sent again, pays them out another way or takes them back (cashier.refund_desk), or has an abnormal
+one sent on to a card (cashier.refund_cards): to_card -> on_card -> done.
 """
 
 from __future__ import annotations
@@ -16,15 +17,19 @@ from sqlalchemy.dialects.postgresql import insert
 from backend.base import ids, tasks
 from backend.base.clock import business_day
 from backend.base.db import changed, db
+from backend.billing.models import BillingRequest
 from backend.cashier import books, cases, sources
 from backend.cashier.channels import channel_for, notify_url
 from backend.cashier.models import PaymentOrder, Refund
 from backend.people.service import audit
 from payments.channel import ChannelError, RefundRequest, RefundState, RefundStatus
+from payments.wechat_cards import SealedCard, SendsToCards
 
 log = logging.getLogger("nuan.cashier")
 
-UNDERWAY = ("created", "processing")
+TO_CARD, ON_CARD = "to_card", "on_card"  # agreed to and not yet sent; the channel has the card
+CARD = "refund_card"  # the request that agrees to one
+UNDERWAY = ("created", "processing", TO_CARD, ON_CARD)
 STUCK = ("failed", "closed", "abnormal")
 ENDED = ("paid_out", "withdrawn")  # by a person, without the channel
 MAX_REASON = 80  # what the channels take (payments.channel.RefundRequest)
@@ -78,8 +83,9 @@ def send(refund_id: int, now: datetime) -> Refund:
     db.session.commit()
     if refund.state not in UNDERWAY:
         return refund
+    before = refund.state
     try:
-        settle(order.channel, _ask(order, refund), now)
+        settle(order.channel, _ask(order, refund), now, asked_as=before)
     except ChannelError as error:
         if error.permanent:
             _fail(refund, order, error, now)
@@ -101,7 +107,11 @@ def sweep(now: datetime) -> int:
 
 
 def _ask(order: PaymentOrder, refund: Refund) -> RefundState:
+    if refund.state == TO_CARD:
+        return _send_to_card(order, refund)
     gateway = channel_for(order.channel)
+    if refund.state == ON_CARD:
+        return gateway.query_refund(order.out_trade_no, refund.out_refund_no)
     if refund.state == "processing":
         try:
             return gateway.query_refund(order.out_trade_no, refund.out_refund_no)
@@ -120,23 +130,41 @@ def _ask(order: PaymentOrder, refund: Refund) -> RefundState:
     )
 
 
+def _send_to_card(order: PaymentOrder, refund: Refund) -> RefundState:
+    """Send it on to the card a second person agreed to last."""
+    query = sa.select(BillingRequest.params).where(
+        BillingRequest.kind == CARD,
+        BillingRequest.subject_id == refund.id,
+        BillingRequest.state == "approved",
+    )
+    params = db.session.scalars(query.order_by(BillingRequest.id.desc()).limit(1)).one()
+    db.session.commit()  # nothing is held while the channel is asked
+    gateway = channel_for(order.channel)
+    assert isinstance(gateway, SendsToCards)  # it was when the card was sealed for it
+    card = SealedCard(**params["card"])
+    return gateway.refund_to_card(order.out_trade_no, refund.out_refund_no, card)
+
+
 def _fail(refund: Refund, order: PaymentOrder, error: ChannelError, now: datetime) -> None:
-    """A refund the channel refuses for good waits for a person."""
+    """A refund the channel refuses for good waits for a person; a card it refuses, as abnormal."""
+    to_state = "abnormal" if refund.state in (TO_CARD, ON_CARD) else "failed"
     moved = changed(
         sa.update(Refund)
         .where(Refund.id == refund.id, Refund.state.in_(UNDERWAY))
-        .values(state="failed", said=str(error)[:200])
+        .values(state=to_state, said=str(error)[:200])
         .execution_options(synchronize_session="fetch")
     )
     if moved:
-        _to_a_person(refund, order, "failed", now)
+        _to_a_person(refund, order, to_state, now)
     audit("cashier.refund_failed", "refund", refund.out_refund_no, None, error=str(error))
     log.error("refund refused", extra={"refund": refund.out_refund_no, "why": str(error)})
 
 
-def settle(channel: str, state: RefundState, now: datetime) -> str:
+def settle(channel: str, state: RefundState, now: datetime, asked_as: str = "") -> str:
     """Take the channel's word on a refund, exactly once; returns what came of it.
 
+    `asked_as` is the state it was in when the channel was asked: only such an answer can say that
+    one on its way to a card is abnormal again, for a notice may be the first failure's, repeated.
     refund_done, refund_repeat, refund_underway, refund_stuck (a person), unknown_refund.
     """
     found = db.session.execute(
@@ -151,6 +179,9 @@ def settle(channel: str, state: RefundState, now: datetime) -> str:
     refund, order = found
     if refund.done_at is not None:
         return "refund_repeat"
+    stale = state.status is RefundStatus.ABNORMAL and asked_as != refund.state
+    if stale and refund.state in (TO_CARD, ON_CARD):
+        return "refund_underway"
     return _take(refund, order, state, now)
 
 
@@ -164,7 +195,7 @@ def _take(refund: Refund, order: PaymentOrder, state: RefundState, now: datetime
     if refund.state in ENDED:
         return "refund_repeat"
     if state.status is RefundStatus.PROCESSING:
-        refund.state = "processing"
+        refund.state = ON_CARD if refund.state in (TO_CARD, ON_CARD) else "processing"
         return "refund_underway"
     return _stuck(refund, order, _STATES[state.status], state, now)
 

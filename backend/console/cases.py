@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from backend.base.errors import Problem
 from backend.base.money import fen_from_yuan
 from backend.billing.models import BillingRequest
-from backend.cashier import breaks, cases, desk_views, parked, refund_desk
+from backend.cashier import breaks, cases, desk_views, parked, refund_cards, refund_desk
 from backend.cashier.channels import CHANNELS, set_up
 from backend.console import asked
 from backend.console.sessions import attempt, current, now
@@ -32,6 +32,8 @@ VERBS_ZH = {
     "move_asked": "申请转出",
     "refunded": "退款",
     "retried": "重试退款",
+    "card_asked": "申请转银行卡",
+    "card_agreed": "核准转银行卡",
     "payout_asked": "申请另行支付",
     "paid_out": "已另行支付",
     "withdrawn": "撤回退款",
@@ -106,6 +108,7 @@ def case_page(case_id: int) -> str:
         verbs=VERBS_ZH,
         colleagues=desk_views.colleagues(),
         online=set_up(),
+        banks=refund_cards.BANKS_ZH,
     )
 
 
@@ -192,6 +195,14 @@ def _pay_out(case_id: int, who: Principal) -> str:
     return "已提交，须由另一位同事在“待核准”核准后入账。"
 
 
+def _to_card(case_id: int, who: Principal) -> str:
+    form = request.form
+    refund = refund_desk.refund_of(_refund_no(case_id))
+    bank, number, holder = (form.get(name, "") for name in ("bank", "number", "holder"))
+    refund_cards.ask(refund, bank, number, holder, _text(), who, now())
+    return "卡号已加密提交，须由另一位同事在“待核准”核准后发往微信支付。"
+
+
 def _withdraw(case_id: int, who: Principal) -> str:
     refund_desk.withdraw(_refund_no(case_id), _text(), who, now())
     return "已撤回，款项回到原处。"
@@ -235,6 +246,7 @@ ACTS: dict[str, Callable[[int, Principal], str]] = {
     "adopt": _adopt,
     "sign": _sign,
     "retry": _retry,
+    "to_card": _to_card,
     "pay_out": _pay_out,
     "withdraw": _withdraw,
     "repair": _repair,

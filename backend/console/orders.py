@@ -29,6 +29,8 @@ REFUND_STATES = {
     "failed": "被拒",
     "closed": "已关闭",
     "abnormal": "退款异常",
+    "to_card": "待转银行卡",
+    "on_card": "转银行卡处理中",
     "paid_out": "已另行支付",
     "withdrawn": "已撤回",
 }

@@ -11,6 +11,7 @@ from backend.archive.models import Household
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.billing import requests
+from backend.cashier import refund_cards
 from backend.console import rule_forms
 from backend.console.runs import ID
 from backend.console.sessions import attempt, current, now, roles
@@ -57,6 +58,7 @@ def request_list() -> str:
         me=staff.id if staff else None,
         held=roles(),
         rule_words=rule_forms.request_words,
+        banks=refund_cards.BANKS_ZH,
     )
 
 

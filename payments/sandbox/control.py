@@ -25,6 +25,7 @@ BEHAVIOURS: dict[str, set[str]] = {
     "answer": _SPOILT | {"unsigned", "error", "error_after", "slow", "slow_after", "http_error"},
     "payment": {"wrong_amount"},
     "refund": {"processing", "abnormal", "closed", "not_enough"},
+    "card_refund": {"processing", "abnormal"},
     "statement": {
         *("creating", "absent", "publish", "damaged"),
         *("missing_row", "wrong_amount", "extra_row"),

@@ -309,6 +309,31 @@ def settle_refund(box: Sandbox, out_refund_no: str, status: str) -> Row:
     return row
 
 
+def reroute_refund(
+    box: Sandbox, channel: str, refund_id: str, out_refund_no: str, card: str
+) -> Row:
+    """Send an abnormal refund on to `card` (its bank, holder's first sign, last digits). Refused.
+
+    The behaviour `card_refund` says how it ends: abnormal once more, or held in processing.
+    """
+    with box.state.transaction():
+        known = find_refund(box, channel, out_refund_no)
+        if known["refund_id"] != refund_id:
+            raise Refused("refund_not_found", "退款单不存在")
+        if known["status"] != "ABNORMAL":
+            raise Refused("inconsistent", "退款单状态不允许发起异常退款")
+        taken = box.state.take_behaviour("card_refund", known["out_trade_no"])
+        status = taken[0].upper() if taken else "SUCCESS"
+        box.state.run(
+            "UPDATE refunds SET status = 'PROCESSING', received = ? WHERE out_refund_no = ?",
+            card,
+            out_refund_no,
+        )
+    if status == "PROCESSING":
+        return find_refund(box, channel, out_refund_no)
+    return settle_refund(box, out_refund_no, status)
+
+
 def find_refund(box: Sandbox, channel: str | None, out_refund_no: str) -> Row:
     """The refund, of any channel where None. Refused('refund_not_found')."""
     row = box.state.one(

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS refunds (
     out_refund_no TEXT PRIMARY KEY, refund_id TEXT NOT NULL, out_trade_no TEXT NOT NULL,
     refund_fen INTEGER NOT NULL, reason TEXT NOT NULL, notify_url TEXT NOT NULL,
     status TEXT NOT NULL, created_at REAL NOT NULL, success_at REAL,
-    fee_fen INTEGER NOT NULL DEFAULT 0);
+    fee_fen INTEGER NOT NULL DEFAULT 0, received TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS refunds_order ON refunds (out_trade_no);
 CREATE INDEX IF NOT EXISTS refunds_success ON refunds (success_at);
 CREATE TABLE IF NOT EXISTS notices (
@@ -52,6 +52,12 @@ CREATE TABLE IF NOT EXISTS calls (
     id INTEGER PRIMARY KEY, at REAL NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL,
     status INTEGER NOT NULL);
 """
+# (table, column, default) of what came after the first files were made.
+_LATER = (
+    ("orders", "channel", "wechat"),
+    ("notices", "channel", "wechat"),
+    ("refunds", "received", ""),
+)
 _CALLS_KEPT = 10_000
 
 Row = sqlite3.Row
@@ -68,14 +74,14 @@ class State:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA busy_timeout=5000")
         self._db.executescript(_SCHEMA)
-        self._add_channels()
+        self._add_columns()
 
-    def _add_channels(self) -> None:
-        """A file from before there were several channels learns which was whose."""
-        for table in ("orders", "notices"):
+    def _add_columns(self) -> None:
+        """A file from before there was a column learns it."""
+        for table, name, default in _LATER:
             columns = [row["name"] for row in self.all(f"PRAGMA table_info({table})")]
-            if "channel" not in columns:
-                self.run(f"ALTER TABLE {table} ADD COLUMN channel TEXT NOT NULL DEFAULT 'wechat'")
+            if name not in columns:
+                self.run(f"ALTER TABLE {table} ADD COLUMN {name} TEXT NOT NULL DEFAULT '{default}'")
 
     def close(self) -> None:
         """Close the file; further calls raise sqlite3.ProgrammingError."""

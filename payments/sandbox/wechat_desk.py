@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from payments import wechat_crypto
+from payments import wechat_cards, wechat_crypto
 from payments.sandbox.desk import ApiError, Refused, Sandbox, order_of
 from payments.sandbox.party import Told, long_number
 from payments.sandbox.signing import Platform, Signer
@@ -89,8 +89,8 @@ def refund_answer(box: Sandbox, refund: Row, *, fresh: bool = False) -> dict[str
         "out_refund_no": refund["out_refund_no"],
         "transaction_id": order["transaction_id"],
         "out_trade_no": order["out_trade_no"],
-        "channel": "ORIGINAL",
-        "user_received_account": "支付用户零钱",
+        "channel": "OTHER_BANKCARD" if refund["received"] else "ORIGINAL",
+        "user_received_account": _received(refund),
         "create_time": rfc3339(refund["created_at"]),
         "status": status,
         "funds_account": "UNSETTLED",
@@ -131,7 +131,7 @@ class WeChatParty:
             "out_refund_no": refund["out_refund_no"],
             "refund_id": refund["refund_id"],
             "refund_status": refund["status"],
-            "user_received_account": "支付用户零钱",
+            "user_received_account": _received(refund),
             "amount": _refund_amount(refund["refund_fen"], order["total_fen"]),
         }
         return f"REFUND.{refund['status']}", plain | _success_time(refund)
@@ -188,6 +188,14 @@ def _refund_amount(refund_fen: int, total_fen: int) -> dict[str, Any]:
         "payer_total": total_fen,
         "payer_refund": refund_fen,
     }
+
+
+def _received(refund: Row) -> str:
+    """退款入账账户: the card it was sent on to, its number cut to four digits."""
+    if not refund["received"]:
+        return "支付用户零钱"
+    bank, _holder, tail = refund["received"].split(" ")
+    return f"{wechat_cards.BANKS_ZH[bank]}借记卡{tail}"
 
 
 def _success_time(refund: Row) -> dict[str, str]:

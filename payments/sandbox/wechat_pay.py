@@ -9,9 +9,10 @@ from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 
-from payments import wechat_crypto
+from payments import wechat_cards, wechat_crypto
 from payments.sandbox import bills, desk, wechat_desk
 from payments.sandbox.desk import ApiError, NewOrder, NewRefund, Refused, Sandbox
+from payments.sandbox.keys import read_private_key
 from payments.sandbox.signing import Platform, SignatureRefused, Signer
 from payments.sandbox.state import Row
 from payments.sandbox.wechat_desk import CHANNEL
@@ -52,7 +53,7 @@ def wechat_pay_blueprint(box: Sandbox, platform: Platform) -> Blueprint:
         return refuse(wechat_desk.api_error(error))
 
     _order_routes(v3, box)
-    _refund_routes(v3, box)
+    _refund_routes(v3, box, platform)
     _bill_routes(v3, box)
 
     @v3.get("/certificates")
@@ -89,12 +90,20 @@ def _order_routes(v3: Blueprint, box: Sandbox) -> None:
         return Response(status=204)
 
 
-def _refund_routes(v3: Blueprint, box: Sandbox) -> None:
+def _refund_routes(v3: Blueprint, box: Sandbox, platform: Platform) -> None:
     @v3.post("/refund/domestic/refunds")
     def refund() -> Response:
         body = _body()
         _check_refund(body)
         made = desk.open_refund(box, _new_refund(box, body))
+        return _json(wechat_desk.refund_answer(box, made, fresh=True))
+
+    @v3.post("/refund/domestic/refunds/<refund_id>/apply-abnormal-refund")
+    def refund_to_card(refund_id: str) -> Response:
+        body = _body()
+        card = _opened_card(platform, body)
+        number = _text(body, "out_refund_no")
+        made = desk.reroute_refund(box, CHANNEL, refund_id, number, card)
         return _json(wechat_desk.refund_answer(box, made, fresh=True))
 
     @v3.get("/refund/domestic/refunds/<out_refund_no>")
@@ -275,6 +284,26 @@ def _check_refund(body: Mapping[str, Any]) -> None:
     _want(_fen(amount.get("refund")) and _fen(amount.get("total")), "amount")
     _want(amount.get("currency") == "CNY", "amount.currency")
     _want(len(str(body.get("reason", ""))) <= 80, "reason")
+
+
+def _opened_card(platform: Platform, body: Mapping[str, Any]) -> str:
+    """The card a refund is to go to, opened by the private half of the key the header names."""
+    _want(_text(body, "type") == "USER_BANK_CARD", "type")
+    _want(_text(body, "bank_type") in wechat_cards.BANKS_ZH, "bank_type")
+    keys, named = platform.keys, request.headers.get("Wechatpay-Serial", "")
+    private = {
+        keys.public_key_id: keys.public_key_private_path,
+        keys.platform_serial: keys.platform_key_path,
+    }
+    _want(named in private, "Wechatpay-Serial")
+    key = read_private_key(private[named])
+    try:
+        number = wechat_cards.opened(key, _text(body, "bank_account"))
+        holder = wechat_cards.opened(key, _text(body, "real_name"))
+    except ValueError:
+        raise ApiError(400, "PARAM_ERROR", "敏感信息解密失败") from None
+    _want(number.isdigit() and holder, "bank_account")
+    return f"{body['bank_type']} {holder[:1]} {number[-4:]}"
 
 
 def _want(condition: object, name: str) -> None:

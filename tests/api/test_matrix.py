@@ -54,6 +54,7 @@ NOT_SO = (401, 403, 403, 403, 409, 403, 403)
 NONE_THERE = (401, 403, 403, 403, 404, 403, 403)
 NUMBER = "<string(maxlength=64):out_trade_no>"
 REFUND = "<string(maxlength=64):out_refund_no>"
+CARD = {"bank": "ICBC_DEBIT", "number": "6222021234567890128", "holder": "王小明"}
 SETTLEMENT_PAGE = (*(SIGN_IN,) * 3, 403, 200, 200, 200)
 OPERATOR_FORM = (SIGN_IN, SIGN_IN, SIGN_IN, 403, 403, STOPPED, 403)
 MANAGER_FORM = (*(SIGN_IN,) * 3, *(403,) * 3, STOPPED)
@@ -108,6 +109,7 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", f"/api/v1/staff/refunds/{REFUND}/retry"): NONE_THERE,
     ("POST", f"/api/v1/staff/refunds/{REFUND}/withdraw"): NONE_THERE,
     ("POST", f"/api/v1/staff/refunds/{REFUND}/pay-out"): NONE_THERE,
+    ("POST", f"/api/v1/staff/refunds/{REFUND}/card"): NONE_THERE,
     ("POST", "/api/v1/topups"): (401, 201, 404, 403, 403, 403, 403),
     ("GET", "/api/v1/reader/today"): READERS,
     ("POST", "/api/v1/reader/readings"): (401, 403, 403, 201, 403, 403, 403),
@@ -803,6 +805,7 @@ def _desk_bodies(town):
         },
         f"{refund}/withdraw": why,
         f"{refund}/pay-out": {**why, "document": "HX-1"},
+        f"{refund}/card": {**why, **CARD},
     }
 
 

@@ -38,6 +38,8 @@ const calls = {
     Rsa.verify(Formatter.joinedByLineFeed(...lines), signature, Rsa.from(key, PUBLIC)),
   wechat_seal: ({ key, nonce, associated, plain }) => Aes.AesGcm.encrypt(plain, key, nonce, associated),
   wechat_open: ({ key, nonce, associated, sealed }) => Aes.AesGcm.decrypt(sealed, key, nonce, associated),
+  wechat_encrypt: ({ key, plain }) => Rsa.encrypt(plain, Rsa.from(key, PUBLIC)),
+  wechat_decrypt: ({ key, sealed }) => Rsa.decrypt(sealed, Rsa.from(key)),
 
   // --- Alipay
   alipay_request: ({ keys, method, params, biz }) =>

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payments import rsa2, wechat_crypto
+from payments import rsa2, wechat_cards, wechat_crypto
 from payments.sandbox.signing import Platform, SignatureRefused
 from payments.wechat import WeChatPay, WeChatPayConfig
 from payments.wechat_crypto import PlatformKeys, Untrusted, verify_signed
@@ -159,3 +159,14 @@ def test_each_opens_what_the_other_sealed(oracle, wechat_keys, plain, nonce, dat
         oracle.wechat_open(**asked, sealed=broken)
     with pytest.raises(wechat_crypto.UndecryptableError):
         wechat_crypto.decrypt(key.encode(), nonce, data, broken)
+
+
+@drawn.patient
+@given(text=drawn.texts.filter(lambda text: 0 < len(text.encode()) <= 200))
+def test_what_is_sealed_for_the_platform_both_open(oracle, wechat_keys, text):
+    """敏感信息加密: a card's number and its holder's name."""
+    public, private = wechat_keys.public_key_path, wechat_keys.public_key_private_path
+    ours = wechat_cards.seal(rsa2.load_public_key(public.read_bytes()), text)
+    assert oracle.wechat_decrypt(key=private.read_text(), sealed=ours) == text
+    theirs = oracle.wechat_encrypt(key=public.read_text(), plain=text)
+    assert wechat_cards.opened(rsa2.load_private_key(private.read_bytes()), theirs) == text
