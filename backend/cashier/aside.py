@@ -29,6 +29,11 @@ def account(channel: str, amount_fen: int) -> AccountRef:
     return chart.overage(channel) if amount_fen > 0 else chart.shortage(channel)
 
 
+def is_somebodys(one: MoneyCase) -> bool:
+    """Whether what stands aside may be a household's; a fee is between us and the channel."""
+    return one.state == "suspense" and one.type not in _FOLLOWS
+
+
 def standing_fen(one: MoneyCase) -> int:
     """What of a difference stands aside still: 长款 (+) or 短款 (-)."""
     left_fen = one.left_fen or 0

@@ -15,7 +15,15 @@ from backend.base.db import db
 from backend.base.errors import Problem
 from backend.billing.explain import bill_title
 from backend.billing.models import Bill, BillingRequest
-from backend.cashier import breaks, cases, notice_facts, refund_cards, refund_desk, refunds
+from backend.cashier import (
+    aside,
+    breaks,
+    cases,
+    notice_facts,
+    refund_cards,
+    refund_desk,
+    refunds,
+)
 from backend.cashier.case_models import MoneyCase
 from backend.cashier.models import OrderItem, PaymentOrder, Refund
 from backend.people.models import Staff
@@ -147,7 +155,7 @@ def actions(one: MoneyCase, refund: Refund | None) -> list[str]:
 
 def _break_actions(one: MoneyCase) -> list[str]:
     if one.state == "suspense":
-        return ["move", "take_back", "write_off"]
+        return [*(["move"] if aside.is_somebodys(one) else []), "take_back", "write_off"]
     return breaks.repairs(one, breaks.about(one)[0])
 
 

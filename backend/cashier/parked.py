@@ -76,7 +76,7 @@ def _moved_fen(parked: MoneyCase) -> int:
 
 def _checked(wanted: Move) -> tuple[MoneyCase, Household, Bill | None]:
     parked = cases.still_open(wanted.case_id)
-    if parked.kind not in _MONEY or (parked.kind == "break" and parked.state != "suspense"):
+    if parked.kind not in _MONEY or not _MONEY[parked.kind].is_there(parked):
         raise Problem("case_not_so")
     if not 0 < wanted.amount_fen <= (parked.left_fen or 0):
         raise Problem("case_moved", field="amount_fen")
@@ -266,12 +266,17 @@ def _written(channel: str, trade: TradeState, now: datetime) -> PaymentOrder:
 class _Money:
     """Where a kind of case has its money, and what follows once some of it has found its owner."""
 
+    is_there: Callable[[MoneyCase], bool]
     account: Callable[[MoneyCase], AccountRef]
     settled: Callable[[MoneyCase, Principal, datetime], None]
 
 
+def _aside_at(one: MoneyCase) -> AccountRef:
+    return aside.account(one.channel, one.amount_fen or 0)
+
+
 _MONEY = {
-    "order": _Money(lambda one: chart.suspense(one.channel), _order_settled),
-    "break": _Money(lambda one: aside.account(one.channel, one.amount_fen or 0), aside.settled),
+    "order": _Money(lambda _: True, lambda one: chart.suspense(one.channel), _order_settled),
+    "break": _Money(aside.is_somebodys, _aside_at, aside.settled),
 }
 requests.KINDS["parked_move"] = requests.Kind("挂账款项转出", requests.MONEY, carry_out)

@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from backend.base.clock import FixedClock
+from backend.base.clock import FixedClock, business_day
 from backend.base.db import db
-from backend.cashier import cases
+from backend.billing.models import Bill
+from backend.cashier import asking, breaks, cases
 from backend.cashier import service as cashier
 from backend.cashier.case_models import MoneyCase
 from backend.cashier.confirm import confirm
+from backend.ledger import service as ledger
 from payments.channel import TradeState, TradeStatus
 from tests import builders
 from tests.browser.test_console_reading import sign_in
+from tests.cashier.telling import line, told
 
 
 @pytest.fixture
@@ -88,3 +91,75 @@ def test_the_desk_fits_a_phone(
         wide = small_page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 390, path
         shot(small_page, name)
+
+
+@pytest.fixture
+def differing(desk: str, clock: FixedClock, pay: Callable[[int], str]) -> dict[str, MoneyCase]:
+    """A day of which the channel tells an amount, a fee and a duplicate otherwise; the cases."""
+    day = business_day(clock.now())
+    short, dear, twice = (asking.order_by_number(pay(fen)) for fen in (20000, 30000, 4000))
+    parked = asking.order_by_number(db.session.query(MoneyCase.out_trade_no).first()[0])
+    again = TradeState(twice.out_trade_no, TradeStatus.PAID, "4200Z", 4000, "a", clock.now())
+    confirm("wechat", again, clock.now())
+    db.session.commit()
+    clock.advance(hours=23)
+    rows = [
+        line(asking.order_by_number(desk)),
+        line(parked, 12000),
+        line(short, 19900),
+        line(dear, fee_fen=900),
+        line(twice),
+        line(twice, transaction_id="4200Z"),
+    ]
+    return told(day, rows, clock)
+
+
+def test_a_difference_is_put_aside_and_charged_to_whose_it_is(
+    page: Page, differing: dict[str, MoneyCase], shot: Callable[[Page, str], None]
+) -> None:
+    sign_in(page, "min")
+    one = next(
+        case
+        for case in db.session.query(MoneyCase).filter_by(kind="break", type="amount")
+        if breaks.about(case)[0].gap_fen
+    )
+    page.goto(f"/console/cases/{one.id}")
+    shot(page, "desk-difference")
+    page.locator("#aside-why").fill("渠道少记一元")
+    page.get_by_role("button", name="挂账").click()
+    expect(page.get_by_text("已挂账。")).to_be_visible()
+    shot(page, "desk-difference-aside")
+    order = asking.order_by_number(one.out_trade_no)
+    bill = db.session.get_one(Bill, order.items[0].bill_id)
+    page.get_by_label("账单号").fill(bill.bill_no)
+    page.locator("#move-why").fill("向用户补收")
+    page.get_by_role("button", name="补收").click()
+    expect(page.get_by_text("款项已转出。")).to_be_visible()
+    expect(page.get_by_text("已了结").first).to_be_visible()
+    shot(page, "desk-difference-done")
+    db.session.rollback()
+    assert ledger.check() == []
+
+
+def test_a_fee_and_what_was_paid_twice_say_what_to_do(
+    page: Page, differing: dict[str, MoneyCase], shot: Callable[[Page, str], None]
+) -> None:
+    sign_in(page, "min")
+    page.goto(f"/console/cases/{differing['fee'].id}")
+    expect(page.get_by_text("短款挂账 6.00 元")).to_be_visible()
+    shot(page, "desk-fee")
+    page.goto(f"/console/cases/{differing['duplicate'].id}")
+    shot(page, "desk-duplicate")
+    page.get_by_role("link", name="同一订单重复付款").click()
+    expect(page.get_by_role("button", name="退款")).to_be_visible()
+
+
+def test_differences_fit_a_phone(
+    small_page: Page, differing: dict[str, MoneyCase], shot: Callable[[Page, str], None]
+) -> None:
+    sign_in(small_page, "min")
+    for kind, one in differing.items():
+        small_page.goto(f"/console/cases/{one.id}")
+        wide = small_page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= 390, kind
+        shot(small_page, f"desk-{kind}-small")

@@ -9,66 +9,22 @@ from backend.base.errors import Problem
 from backend.billing import requests
 from backend.billing.models import Bill
 from backend.cashier import (
-    asking,
     breaks,
     cases,
     checks,
     desk_views,
     parked,
-    reconcile,
-    statements,
 )
-from backend.cashier.case_models import MoneyCase
 from backend.cashier.confirm import confirm
-from backend.cashier.models import Break, Statement
+from backend.cashier.models import Break
 from backend.cashier.parked import Move
 from backend.ledger import service as ledger
 from payments.channel import TradeState, TradeStatus
-from payments.statement import RowKind, StatementRow
+from payments.statement import RowKind
+from tests.cashier.telling import again, line, told
 
 DAY = date(2026, 11, 20)
 NEXT = DAY + timedelta(days=1)
-
-
-def line(order, amount_fen=None, fee_fen=0, transaction_id=None, kind=RowKind.PAYMENT):
-    """A statement's row about an order."""
-    amount_fen = amount_fen or order.amount_fen
-    known = asking.order_by_number(order.out_trade_no)
-    return StatementRow(
-        0,
-        kind,
-        known.paid_at,
-        transaction_id or known.transaction_id,
-        order.out_trade_no,
-        "",
-        "",
-        amount_fen,
-        amount_fen,
-        fee_fen,
-        *[""] * 6,
-    )
-
-
-def told(day, rows, clock):
-    """The channel's word on a day, kept and proven."""
-    kept = Statement(
-        channel="wechat", day=day, fetched_at=clock.now(), sha1="", file=b"", rows=len(rows)
-    )
-    db.session.add(kept)
-    db.session.flush()
-    statements._copy(kept.id, rows)
-    db.session.commit()
-    return again(day, clock)
-
-
-def again(day, clock):
-    """Prove a day; the cases of its open differences by kind."""
-    reconcile.reconcile("wechat", day, clock.now())
-    db.session.commit()
-    query = db.session.query(MoneyCase).filter(
-        MoneyCase.kind == "break", MoneyCase.day == day, MoneyCase.state == "open"
-    )
-    return {one.type: one for one in query}
 
 
 def balances(*families):
@@ -157,12 +113,16 @@ def test_a_wrong_amount_that_lies_in_suspense_already_is_decided_on_there(
     assert again(DAY, clock) == {} and sound()
 
 
-def test_a_fee_beyond_the_contract_is_claimed_from_the_channel(pay, people, clock):
+def test_a_fee_beyond_the_contract_is_claimed_from_the_channel(pay, people, clock, alice):
     order = pay(12345)
     one = told(DAY, [line(order, fee_fen=500)], clock)["fee"]
     breaks.put_aside(one.id, "多收，向渠道追回", people[0], clock.now())
     db.session.commit()
     assert balances("fee", "shortage", "clearing") == [124, 376, 12345 - 500]
+    assert "move" not in desk_views.actions(one, None)  # no household owes the channel's fee
+    with pytest.raises(Problem, match="case_not_so"):
+        parked.move(Move(one.id, alice.household.account_no, 1), "补收", people[0], clock.now())
+    db.session.rollback()
     assert again(DAY, clock) == {} and sound()
     breaks.take_back(one.id, "合同确有此费率", people[1], clock.now())
     breaks.sign(one.id, "按新费率认可", people[1], clock.now())
