@@ -26,6 +26,8 @@ from backend.api.schemas_books import (
 from backend.base.db import db
 from backend.cashier import (
     collection,
+    collection_end,
+    collection_export,
     collection_results,
     collection_views,
     mandates,
@@ -128,7 +130,7 @@ def approve(batch_no: str) -> dict[str, Any]:
 @allow("finance")
 def export(batch_no: str) -> dict[str, Any]:
     """Write a batch's file, once; asked again it is the one already written."""
-    collection.export(batch_no, principal(), answers.now())
+    collection_export.export(batch_no, principal(), answers.now())
     return collection_views.batch(batch_no)
 
 
@@ -137,7 +139,7 @@ def export(batch_no: str) -> dict[str, Any]:
 @allow("finance")
 def file(batch_no: str) -> Response:
     """The file for the bank, with full card numbers; audited."""
-    name, data = collection.file_of(batch_no, principal(), answers.now())
+    name, data = collection_export.file_of(batch_no, principal(), answers.now())
     db.session.commit()
     headers = {"Content-Disposition": f"attachment; filename={name}", "Cache-Control": "no-store"}
     return Response(data, mimetype="application/octet-stream", headers=headers)
@@ -150,7 +152,7 @@ def file(batch_no: str) -> Response:
 @allow("finance", "manager")
 def cancel(batch_no: str, body: dict[str, Any]) -> dict[str, Any]:
     """Take a batch back; one whose file was written, by another person than its writer."""
-    collection.cancel(batch_no, body["reason"], principal(), answers.now())
+    collection_end.cancel(batch_no, body["reason"], principal(), answers.now())
     db.session.commit()
     return collection_views.batch(batch_no)
 
@@ -162,7 +164,7 @@ def cancel(batch_no: str, body: dict[str, Any]) -> dict[str, Any]:
 @allow("finance")
 def close(batch_no: str, body: dict[str, Any]) -> dict[str, Any]:
     """End a batch; lines the bank has not decided want a reason."""
-    collection.close(batch_no, body["reason"], principal(), answers.now())
+    collection_end.close(batch_no, body["reason"], principal(), answers.now())
     db.session.commit()
     return collection_views.batch(batch_no)
 

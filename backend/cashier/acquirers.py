@@ -18,7 +18,7 @@ from backend.base.db import db
 from backend.base.errors import Problem
 from backend.cashier import books, proofs, rules
 from backend.cashier.acquirer_models import Acquirer, Settlement, SettlementRow
-from backend.cashier.collection import sheet
+from backend.cashier.bank_formats import sheet
 from backend.cashier.matching import Difference, Sums
 from backend.cashier.models import Reconciliation
 from backend.ledger import chart

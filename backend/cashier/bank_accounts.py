@@ -18,8 +18,8 @@ from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
 from backend.cashier import bank_rules, books
+from backend.cashier.bank_formats import sheet
 from backend.cashier.bank_rules import Match, Payout
-from backend.cashier.collection import sheet
 from backend.cashier.collection_models import BankAccount, BankLine, BankStatement
 from backend.ledger import chart
 from backend.ledger import service as ledger

@@ -113,9 +113,10 @@ def _short(day: date) -> list[Difference]:
 
 
 _SIDES = sa.text("""
-SELECT 1 AS nth, 'bank' AS name WHERE EXISTS (SELECT 1 FROM collecting_bank WHERE active)
-UNION ALL SELECT 2, 'account:' || code FROM bank_account WHERE active AND since <= :day
-UNION ALL SELECT 3, 'acquirer:' || code FROM acquirer WHERE active AND since <= :day
+SELECT 1 AS nth, 'bank' AS side, '银行代扣' AS title
+ WHERE EXISTS (SELECT 1 FROM collecting_bank WHERE active)
+UNION ALL SELECT 2, 'account:' || code, name FROM bank_account WHERE active AND since <= :day
+UNION ALL SELECT 3, 'acquirer:' || code, name FROM acquirer WHERE active AND since <= :day
  ORDER BY 1, 2
 """)
 _FIGURES = ("ledger_fen", "channel_fen", "orders_fen", "fee_fen", "payments", "refunds")
@@ -123,19 +124,20 @@ _FIGURES = ("ledger_fen", "channel_fen", "orders_fen", "fee_fen", "payments", "r
 
 def summary(day: date) -> list[dict[str, Any]]:
     """What was found of a day, for the page; nothing is examined here."""
-    names = [row.name for row in db.session.execute(_SIDES, {"day": day})]
-    if not names:
+    titles = {row.side: row.title for row in db.session.execute(_SIDES, {"day": day})}
+    if not titles:
         return []
     query = sa.select(Reconciliation).where(
-        Reconciliation.day == day, Reconciliation.channel.in_(names)
+        Reconciliation.day == day, Reconciliation.channel.in_(titles)
     )
     found = {row.channel: row for row in db.session.scalars(query)}
-    return [_view(name, found.get(name)) for name in names]
+    return [_view(name, title, found.get(name)) for name, title in titles.items()]
 
 
-def _view(name: str, kept: Reconciliation | None) -> dict[str, Any]:
+def _view(name: str, title: str, kept: Reconciliation | None) -> dict[str, Any]:
     return {
         "channel": name,
+        "title": title,
         "state": kept.state if kept else "unchecked",
         "checked_at": kept.checked_at if kept else None,
         **{figure: getattr(kept, figure, 0) for figure in _FIGURES},
@@ -145,4 +147,4 @@ def _view(name: str, kept: Reconciliation | None) -> dict[str, Any]:
 
 def frozen(row: dict[str, Any]) -> dict[str, Any]:
     """The figures a closed day keeps."""
-    return {k: v for k, v in row.items() if k not in ("breaks", "channel", "checked_at")}
+    return {k: v for k, v in row.items() if k not in ("breaks", "channel", "title", "checked_at")}

@@ -19,8 +19,8 @@ from backend.base.money import yuan_str
 from backend.cashier import (
     acquirers,
     bank_accounts,
+    bank_formats,
     bank_views,
-    collection,
     collection_results,
     mandates,
     reconcile,
@@ -111,7 +111,7 @@ def add_bank(code: str, name: str, layout: str, merchant: str, fee_fen: int) -> 
         raise click.BadParameter(f"{code!r} is not 1 to 12 letters and digits")
 
     def work() -> None:
-        collection.sheet(layout, "collection", "deduction")
+        bank_formats.sheet(layout, "collection", "deduction")
         mandates.add_bank(code, name, layout, merchant).fee_per_line_fen = fee_fen
 
     _add(code, work)
@@ -127,7 +127,7 @@ def add_account(code: str, name: str, number: str, layout: str, since: str) -> N
     """Set up a bank account of the company (ledger account bank:CODE)."""
 
     def work() -> None:
-        collection.sheet(layout, "account", "statement")
+        bank_formats.sheet(layout, "account", "statement")
         bank_accounts.add_account(code, name, number, layout, date.fromisoformat(since))
 
     _add(code, work)
@@ -142,7 +142,7 @@ def add_acquirer(code: str, name: str, layout: str, since: str) -> None:
     """Set up a card acquirer; CODE is what `add-terminal --acquirer` names."""
 
     def work() -> None:
-        collection.sheet(layout, "acquirer", "settlement")
+        bank_formats.sheet(layout, "acquirer", "settlement")
         acquirers.add(code, name, layout, date.fromisoformat(since))
 
     _add(code, work)

@@ -21,7 +21,9 @@ from backend.base.sealed import seal
 from backend.billing import service as billing
 from backend.billing import wallet
 from backend.cashier import books, mandates, rules
-from backend.cashier.collection import FILE, end_orders, sheet
+from backend.cashier.bank_formats import sheet
+from backend.cashier.collection_end import end_orders
+from backend.cashier.collection_export import FILE
 from backend.cashier.collection_models import (
     CollectingBank,
     CollectionBatch,

@@ -11,6 +11,7 @@ MAX_LINES = 50_000
 MAX_BILLS_A_LINE = 20
 # After that long an order at the bank is somebody's job: it shows on the batch's page.
 ORDER_DAYS = 60
+_UNDECIDED = "银行尚未给出结果"
 _OUTCOMES_ZH = {"success": "成功", "failed": "失败", "unknown": "处理中"}
 
 
@@ -98,6 +99,7 @@ def _decide(
     number: str, ours: Known, row: Mapping[str, Any], reasons: Mapping[str, str]
 ) -> Decided:
     code = str(row["outcome"])
-    said = reasons.get(code) or row.get("message") or f"银行返回码 {code}"
+    nothing = _UNDECIDED if row["result"] == "unknown" else f"银行返回码 {code}"
+    said = reasons.get(code) or row.get("message") or nothing
     reason = "" if row["result"] == "success" else said
     return Decided(number, ours, row["result"], code, reason, row.get("serial"))

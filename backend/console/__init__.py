@@ -77,6 +77,8 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, frozenset[str]], ...]], ...] 
             ("console.mandates", "代扣签约", MONEY),
             ("console.bank_statements", "银行流水", MONEY),
             ("console.months", "月结", MONEY),
+            ("console.ledger_account", "科目对账单", MONEY),
+            ("console.voucher_accounts", "凭证科目", MONEY),
         ),
     ),
     (

@@ -18,6 +18,8 @@ from backend.cashier import (
     bank_accounts,
     bank_views,
     collection,
+    collection_end,
+    collection_export,
     collection_results,
     collection_views,
     mandates,
@@ -65,6 +67,8 @@ def register(blueprint: Blueprint) -> None:
     add("/bank", "bank_take", bank_take, methods=["POST"])
     add("/bank/settlements", "settlement_take", settlement_take, methods=["POST"])
     add(f"/bank/<{ID}:statement_id>", "bank_statement", bank_statement)
+    add(f"/bank/<{ID}:statement_id>/match", "bank_match", bank_match, methods=["POST"])
+    add(f"/bank/settlements/<{ID}:acquirer_settlement_id>", "acquirer_settlement", settlement_page)
 
 
 @access.allow("finance", "manager")
@@ -134,9 +138,12 @@ def collection_act(batch_no: str) -> AnyResponse:
     what, reason, actor = _text("do"), _text("reason"), access.principal()
     acts: dict[str, tuple[Callable[[], Any], str]] = {
         "approve": (lambda: collection.approve(batch_no, actor, now()), "已核准。"),
-        "export": (lambda: collection.export(batch_no, actor, now()), "文件已生成，可以下载。"),
-        "cancel": (lambda: collection.cancel(batch_no, reason, actor, now()), "批次已作废。"),
-        "close": (lambda: collection.close(batch_no, reason, actor, now()), "批次已结束。"),
+        "export": (
+            lambda: collection_export.export(batch_no, actor, now()),
+            "文件已生成，可以下载。",
+        ),
+        "cancel": (lambda: collection_end.cancel(batch_no, reason, actor, now()), "批次已作废。"),
+        "close": (lambda: collection_end.close(batch_no, reason, actor, now()), "批次已结束。"),
     }
     if what not in acts:
         raise Problem("not_found")
@@ -149,7 +156,7 @@ def collection_act(batch_no: str) -> AnyResponse:
 @access.allow("finance")
 def collection_file(batch_no: str) -> Response:
     """The batch's file for the bank; that it was taken is written down."""
-    name, data = collection.file_of(batch_no, access.principal(), now())
+    name, data = collection_export.file_of(batch_no, access.principal(), now())
     db.session.commit()
     headers = {"Content-Disposition": f"attachment; filename={name}", "Cache-Control": "no-store"}
     return Response(data, mimetype="application/octet-stream", headers=headers)
@@ -261,7 +268,28 @@ def settlement_take() -> AnyResponse:
         flash(problem.detail, "bad")
     else:
         flash(f"结算单 {made.number} {'已导入' if new else '已经导入过'}。", "good")
+        return redirect(url_for("console.acquirer_settlement", acquirer_settlement_id=made.id), 303)
     return redirect(url_for("console.bank_statements"), 303)
+
+
+@access.allow("finance", "manager")
+def settlement_page(acquirer_settlement_id: int) -> str:
+    """A settlement's cards, each with the receipt it was found to be."""
+    found = bank_views.settlement(acquirer_settlement_id)
+    rows = bank_views.rows(acquirer_settlement_id, asked.maybe("after", 0) or 0)
+    more = rows[-1]["seq"] if len(rows) == bank_views.PAGE else None
+    return render_template("console/settlement_cards.html", found=found, rows=rows, more=more)
+
+
+@access.allow("finance")
+def bank_match(statement_id: int) -> AnyResponse:
+    """Look again what the credits nobody knows are."""
+    actor = access.principal()
+    attempt(
+        lambda: bank_accounts.rematch(statement_id, actor, now()),
+        "已重新识别；仍未识别的请在资金待办中处理。",
+    )
+    return redirect(url_for("console.bank_statement", statement_id=statement_id), 303)
 
 
 @access.allow("finance", "manager")
@@ -270,7 +298,13 @@ def bank_statement(statement_id: int) -> str:
     found = bank_views.statement(statement_id)
     lines = bank_views.lines(statement_id, asked.maybe("after", 0) or 0)
     more = lines[-1]["seq"] if len(lines) == bank_views.PAGE else None
-    return render_template("console/bank_statement.html", found=found, lines=lines, more=more)
+    return render_template(
+        "console/bank_statement.html",
+        found=found,
+        lines=lines,
+        more=more,
+        may_act="finance" in roles(),
+    )
 
 
 def _text(name: str) -> str:

@@ -209,7 +209,7 @@ def ensure_staff() -> None:
     """The demonstration's staff, and the hall where they take money."""
     shifts.add_drawer("D1", "营业厅一号台")
     tax.begin()
-    shifts.add_terminal("T1", "营业厅 POS", "icbc")
+    shifts.add_terminal("10650001", "营业厅 POS", "icbc")
     for login, name, roles in STAFF:
         db.session.add(
             Staff(

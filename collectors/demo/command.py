@@ -20,7 +20,7 @@ from backend import app_from_environment, config
 from backend.base import logs, postgres, schema
 from backend.base.db import db
 from backend.base.process import end_with_parent
-from collectors.demo import load, payments
+from collectors.demo import books, load, payments
 from collectors.demo.people import PEOPLE, STAFF, STAFF_PASSWORD
 from payments.sandbox.alipay_keys import ensure_alipay_keys
 from payments.sandbox.keys import SandboxKeys, ensure_keys
@@ -173,6 +173,7 @@ class Demo:
         if fresh:
             payments.pay_first_bills(calendar, self._sandbox, now, self._say)
             payments.prove_past_days(calendar, self._sandbox, now, self._say)
+            books.fill(calendar, now, self._say)
             load.mark_loaded(now)
         for name in ("collect", "worker", "schedule"):
             self._start_part(name, [])

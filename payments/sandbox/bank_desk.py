@@ -118,19 +118,22 @@ def answer(layout: Format, data: bytes, day: date, fate: str = "") -> bytes:
 
 
 def account_file(
-    layout: Format, account_no: str, day: date, credits_: Sequence[tuple[str, int]]
+    layout: Format,
+    account_no: str,
+    day: date,
+    credits_: Sequence[tuple[str, int] | tuple[str, int, str]],
 ) -> bytes:
-    """A day's movements of the company's account: [(summary, fen)], all of them credits."""
+    """A day's movements of an account, credits all: (summary, fen), and who paid where told."""
     rows = [
         {
             "booked_on": day,
             "serial": f"J{day:%Y%m%d}{number:06d}",
             "direction": "credit",
             "amount_fen": amount_fen,
-            "counterparty": "代收付过渡户",
+            "counterparty": payer[0] if payer else "代收付过渡户",
             "summary": summary,
         }
-        for number, (summary, amount_fen) in enumerate(credits_, 1)
+        for number, (summary, amount_fen, *payer) in enumerate(credits_, 1)
     ]
     sums = bank.totals(rows)
     head = {

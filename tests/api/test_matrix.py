@@ -15,6 +15,7 @@ from backend.billing import cold, requests, seasons, tariffs
 from backend.cashier import (
     acquirers,
     bank_accounts,
+    bank_formats,
     cases,
     collection,
     counter,
@@ -358,6 +359,8 @@ TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", "/console/mandates"): FINANCE_FORM,
     ("POST", f"/console/mandates/{I}mandate_id>/cancel"): FINANCE_FORM,
     ("GET", "/console/bank"): MONEY_PAGE,
+    ("POST", f"/console/bank/{I}statement_id>/match"): FINANCE_FORM,
+    ("GET", f"/console/bank/settlements/{I}acquirer_settlement_id>"): MONEY_PAGE,
     ("POST", "/console/bank"): FINANCE_FORM,
     ("POST", "/console/bank/settlements"): FINANCE_FORM,
     ("GET", f"/console/bank/{I}statement_id>"): MONEY_PAGE,
@@ -572,11 +575,11 @@ def _collecting(household, clerk):
     builders.make_bill(household, 4000, utility="gas")
     batch = collection.draft("icbc", day, collection.Choice(date.max), clerk, builders.NOON)
     bank_accounts.add_account("main", "基本户", "6222", "account-csv", day)
-    layout = collection.layouts("account")["account-csv"]
+    layout = bank_formats.layouts("account")["account-csv"]
     data = account_file(layout, "6222", day, [])
     movements, _ = bank_accounts.take("main", "x.csv", data, clerk, builders.NOON)
     acquirers.add("ylsw", "银联商务", "acquirer-csv", day)
-    sheet = collection.sheet("acquirer-csv", "acquirer", "settlement")
+    sheet = bank_formats.sheet("acquirer-csv", "acquirer", "settlement")
     settled = bank.write(sheet, {"settlement_no": "S1", "day": day}, [])
     settlement, _ = acquirers.take("ylsw", "x.csv", settled, clerk, builders.NOON)
     db.session.commit()

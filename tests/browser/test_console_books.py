@@ -10,7 +10,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from backend.base.db import db
-from backend.cashier import bank_accounts, collection, vouchers
+from backend.cashier import (
+    bank_accounts,
+    bank_formats,
+    vouchers,
+)
 from payments.flat_format import formats
 from payments.sandbox import bank_desk
 from tests import builders
@@ -107,7 +111,7 @@ def test_a_month_and_its_vouchers(
     expect(page.get_by_text("wechat:1")).to_be_visible()
     shot(page, "ledger-account")
     assert vouchers.runs(date(2026, 10, 1))[0].exports == 1
-    assert collection.layouts("account")
+    assert bank_formats.layouts("account")
     sign_in(small_page, "cash")
     for name, path in (
         ("months-closed", "/console/months?month=2026-10"),

@@ -8,7 +8,12 @@ from typing import Any
 
 from backend.base.clock import business_day
 from backend.base.db import db
-from backend.cashier import collection, collection_results, mandates
+from backend.cashier import (
+    collection,
+    collection_export,
+    collection_results,
+    mandates,
+)
 from backend.cashier.collection import Choice
 from backend.cashier.mandates import Agreement
 from backend.people.service import Principal
@@ -79,12 +84,12 @@ def sent(town: Town, now: Any, **choice: Any) -> Any:
     batch = draft(town, now, **choice)
     collection.approve(batch.batch_no, town.li, now)
     db.session.commit()
-    return collection.export(batch.batch_no, town.zhou, now)
+    return collection_export.export(batch.batch_no, town.zhou, now)
 
 
 def file_of(town: Town, batch: Any, now: Any) -> bytes:
     """The batch's file."""
-    data = collection.file_of(batch.batch_no, town.zhou, now)[1]
+    data = collection_export.file_of(batch.batch_no, town.zhou, now)[1]
     db.session.commit()
     return data
 

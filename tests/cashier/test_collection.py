@@ -13,6 +13,8 @@ from backend.billing.models import Bill
 from backend.cashier import (
     asking,
     collection,
+    collection_end,
+    collection_export,
     collection_results,
     collection_views,
     counter,
@@ -139,13 +141,13 @@ def test_nobody_approves_what_he_drafted_and_nothing_unapproved_is_sent(town, cl
         collection.approve(batch.batch_no, town.zhou, clock.now())
     db.session.rollback()
     with refused("collection_moved_on"):
-        collection.export(batch.batch_no, town.zhou, clock.now())
+        collection_export.export(batch.batch_no, town.zhou, clock.now())
 
 
 def test_the_file_is_written_once_and_kept_sealed_with_its_hash(town, clock):
     town.flat("6222020200011112222", 1000)
     batch = sent(town, clock.now())
-    again = collection.export(batch.batch_no, town.li, clock.advance(hours=1))
+    again = collection_export.export(batch.batch_no, town.li, clock.advance(hours=1))
     assert again.sha256 == batch.sha256 and again.exported_by == town.zhou.id
     data = collecting.file_of(town, batch, clock.now())
     assert b"6222020200011112222" in data and "张三丰".encode("gbk") in data
@@ -165,7 +167,7 @@ def test_what_was_paid_before_the_export_is_left_out(town, clock):
     billing.apply_payment(town.bills[0].id, 1000, clock.now())
     collection.approve(batch.batch_no, town.li, clock.now())
     db.session.commit()
-    collection.export(batch.batch_no, town.zhou, clock.now())
+    collection_export.export(batch.batch_no, town.zhou, clock.now())
     assert lines(batch) == [("withdrawn", 1000), ("waiting", 500)]
 
 
@@ -198,7 +200,7 @@ def test_a_bill_of_a_draft_is_taken_at_the_counter_and_leaves_the_batch(town, cl
     collection.approve(batch.batch_no, town.li, clock.now())
     db.session.commit()
     with refused("collection_empty"):
-        collection.export(batch.batch_no, town.zhou, clock.now())
+        collection_export.export(batch.batch_no, town.zhou, clock.now())
 
 
 # --- results
@@ -275,9 +277,9 @@ def test_a_result_for_a_cancelled_batch_is_refused_and_its_bills_are_free(town, 
     batch = sent(town, clock.now())
     data = answered(town, batch, clock.now())
     with refused("second_person"):
-        collection.cancel(batch.batch_no, "没有送出", town.zhou, clock.now())
+        collection_end.cancel(batch.batch_no, "没有送出", town.zhou, clock.now())
     db.session.rollback()
-    collection.cancel(batch.batch_no, "没有送出", town.li, clock.now())
+    collection_end.cancel(batch.batch_no, "没有送出", town.li, clock.now())
     db.session.commit()
     with pytest.raises(Problem) as caught:
         take(town, data, clock.now())
@@ -306,13 +308,13 @@ def test_what_the_bank_does_not_know_yet_stays_held_until_it_does(town, clock):
     take(town, bank_desk.answer(LAYOUT, data, TODAY), clock.now())
     assert lines(batch) == [("unknown", 1000)]
     with refused("collection_unfinished"):
-        collection.close(batch.batch_no, "", town.zhou, clock.now())
+        collection_end.close(batch.batch_no, "", town.zhou, clock.now())
     db.session.rollback()
     head, rows = bank_desk.accept(LAYOUT, data)
     done = bank_desk.carry_out(LAYOUT, [{**rows[0], "card_no": GOOD}], TODAY)
     take(town, bank_desk.result_file(LAYOUT, head, done, TODAY), clock.now())
     assert lines(batch) == [("success", 1000)]
-    collection.close(batch.batch_no, "", town.zhou, clock.now())
+    collection_end.close(batch.batch_no, "", town.zhou, clock.now())
     db.session.commit()
     assert ledger.check() == []
 
@@ -323,7 +325,7 @@ def test_a_late_success_of_a_closed_batch_is_taken_and_what_is_not_owed_goes_to_
     household = town.flat(SLOW, 1000)
     batch = sent(town, clock.now())
     data = collecting.file_of(town, batch, clock.now())
-    collection.close(batch.batch_no, "银行三天没有回盘", town.zhou, clock.now())
+    collection_end.close(batch.batch_no, "银行三天没有回盘", town.zhou, clock.now())
     db.session.commit()
     billing.apply_payment(town.bills[0].id, 1000, clock.now())  # paid another way meanwhile
     paid = [(chart.bank("main"), 1000), (chart.receivable("heat", household.id), -1000)]

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from backend.base.db import db
-from backend.cashier import bank_accounts
+from backend.cashier import acquirers, bank_accounts
 from backend.ledger import service as ledger
+from payments import bank
 from payments.flat_format import formats
 from payments.sandbox import bank_desk
 from tests.cashier import collecting
@@ -61,7 +62,7 @@ def test_two_people_collect_and_the_money_arrives(town, sign_in):
     finance = f"/console/finance/{TODAY.isoformat()}/banks"
     assert post(zhou, finance, "/console/finance").status_code == 303
     shown = zhou.get(f"/console/finance?day={TODAY.isoformat()}").text
-    assert "银行账户 main" in shown and "银行代扣" in shown
+    assert "基本户" in shown and "银行代扣" in shown
 
 
 def test_a_refused_result_stands_on_the_page_with_its_reason(town, sign_in):
@@ -97,3 +98,30 @@ def test_managers_watch_and_approve_but_take_no_files(town, sign_in):
     assert "拟批次" not in boss.get(PAGE).text
     answer = boss.post(PAGE, data={"csrf_token": token_in(boss.get("/console/shifts").text)})
     assert answer.status_code == 403
+
+
+def test_a_settlements_cards_say_which_are_not_ours(town, sign_in):
+    acquirers.add("ylsw", "银联商务", "acquirer-csv", TODAY)
+    db.session.commit()
+    zhou = sign_in("finance")
+    row = {"terminal_no": "10000001", "reference": "001", "traded_on": TODAY, "fee_fen": 3}
+    sheet = formats()["acquirer-csv"].sheets["settlement"]
+    data = bank.write(sheet, {"settlement_no": "S9", "day": TODAY}, [{**row, "amount_fen": 800}])
+    page = upload(zhou, "/console/bank/settlements", "/console/bank", data, acquirer="ylsw").text
+    assert "结算单 S9" in page and "对不上" in page and "8.00" in page
+    assert zhou.get("/console/bank/settlements/99").status_code == 404
+
+
+def test_a_credit_is_known_once_what_it_names_has_come(town, sign_in, clock):
+    batch = collecting.sent(town, clock.now())
+    answer = collecting.answered(town, batch, clock.now())
+    credit = (f"代扣 {batch.batch_no}", 123456)
+    movements = bank_desk.account_file(formats()["account-csv"], "6222", TODAY, [credit])
+    zhou = sign_in("finance")
+    page = upload(zhou, "/console/bank", "/console/bank", movements, account="main").text
+    assert "未识别" in page and "重新识别" in page
+    collecting.take(town, answer, clock.now())
+    assert post(zhou, "/console/bank/1/match", "/console/bank/1").status_code == 303
+    again = zhou.get("/console/bank/1").text
+    assert f"代扣批次 {batch.batch_no}" in again and "tag-bad" not in again
+    assert ledger.balance_fen("bank:main") == 123456

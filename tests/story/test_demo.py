@@ -94,6 +94,16 @@ def bills(var: Path) -> tuple[int, int]:
         return found
 
 
+def on_finances_desk(var: Path) -> tuple[int, ...]:
+    """(batches, mandates, imported days of the account, settlements)."""
+    tables = ("collection_batch", "mandate", "bank_statement", "acquirer_settlement")
+    counts = ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)
+    with psycopg.connect(postgres.embedded(var / "pg")) as connection:
+        found = connection.execute(f"SELECT {counts}").fetchone()
+        assert found is not None
+        return found
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(300)
 def test_the_demonstration_fills_itself_survives_a_kill_and_keeps_its_data(tmp_path):
@@ -108,6 +118,7 @@ def test_the_demonstration_fills_itself_survives_a_kill_and_keeps_its_data(tmp_p
         assert first.reminded() == ["demo-wang"]
         first.kill_a_part("serve")
         made, read = bills(var)
+        assert on_finances_desk(var) == (2, 9, 2, 1)
         parts = first.parts()
         first.process.send_signal(signal.SIGKILL)
         first.process.wait()
@@ -122,6 +133,7 @@ def test_the_demonstration_fills_itself_survives_a_kill_and_keeps_its_data(tmp_p
         assert second.reminded() == ["demo-wang"]
         after = bills(var)
         assert after[0] == made
+        assert on_finances_desk(var) == (2, 9, 2, 1)
         assert after[1] >= read
         parts = second.parts()
         second.process.send_signal(signal.SIGINT)
