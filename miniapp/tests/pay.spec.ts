@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Order, WechatPay } from '@/api/types'
-import { attemptEnded, attemptKey, attemptOrdered } from '@/utils/attempt'
+import { attemptEnded, attemptKey, attemptOrdered } from '@/utils/pay-attempt'
 import { bridgePay } from '@/utils/bridge'
 import { order } from '@/utils/pay'
 import { poll, POLL_WAITS_MS } from '@/utils/poll'

@@ -115,7 +115,7 @@ def open_page(browser: Browser, site: str, hosts: set[str]) -> Iterator[Callable
 
 
 # A refusal answered in a page's own words, and what the phone says while a test takes its signal.
-EXPECTED = ("status of 4", "ERR_INTERNET_DISCONNECTED")
+EXPECTED = ("status of 4", "status of 503", "ERR_INTERNET_DISCONNECTED")
 
 
 def watch(page: Page, hosts: set[str], faults: list[str]) -> None:

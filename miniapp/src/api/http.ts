@@ -34,7 +34,7 @@ export function useCredentials(given: Credentials): void {
 export const API_BASE = `${import.meta.env.VITE_API_ORIGIN ?? ''}/api/v1`
 const TIMEOUT_MS = 12_000
 
-type Method = 'GET' | 'POST' | 'DELETE'
+type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
 type Query = Record<string, string | number | null | undefined>
 
 export interface CallOptions {
@@ -80,6 +80,21 @@ function headers(token: string, extra: Record<string, string> = {}): Record<stri
   return token ? { ...accept, Authorization: `Bearer ${token}`, ...extra } : { ...accept, ...extra }
 }
 
+/** No answer came. */
+function unanswered(errMsg?: string): ApiError {
+  const slow = /timeout/i.test(errMsg ?? '')
+  return new ApiError(0, slow ? 'timeout' : 'offline', slow ? TIMED_OUT : OFFLINE)
+}
+
+/** An answer that is no success, to a call that carried `token`. */
+function refusal(status: number, data: unknown, token: string): ApiError {
+  // a slow 401 for an old token must not throw out the person who has signed in since
+  if (status === 401 && token && token === credentials.token()) credentials.expired()
+  return problem(status, data)
+}
+
+const isSuccess = (status: number) => status >= 200 && status < 300
+
 /** @throws ApiError; status 0 where no answer came */
 export function call<T>(method: Method, path: string, options: CallOptions = {}): Promise<T> {
   const token = credentials.token()
@@ -91,22 +106,87 @@ export function call<T>(method: Method, path: string, options: CallOptions = {})
       timeout: TIMEOUT_MS,
       header: headers(token, options.headers),
       success: ({ statusCode, data }) => {
-        if (statusCode >= 200 && statusCode < 300) return resolve(data as T)
-        // a slow 401 for an old token must not throw out the person who has signed in since
-        if (statusCode === 401 && token && token === credentials.token()) credentials.expired()
-        reject(problem(statusCode, data))
+        if (isSuccess(statusCode)) return resolve(data as T)
+        reject(refusal(statusCode, data, token))
       },
-      fail: ({ errMsg }) => {
-        const slow = /timeout/i.test(errMsg ?? '')
-        reject(new ApiError(0, slow ? 'timeout' : 'offline', slow ? TIMED_OUT : OFFLINE))
-      }
+      fail: ({ errMsg }) => reject(unanswered(errMsg))
     })
   })
 }
 
+/** A PDF is a process of its own on the server, and may wait for its turn. */
+const DOWNLOAD_TIMEOUT_MS = 30_000
+
+/** A file as the phone keeps it: its bytes in a browser, a temporary path in WeChat. */
+export interface Downloaded {
+  bytes?: ArrayBuffer
+  path?: string
+}
+
+/** As `call`, for a file. @throws ApiError */
+export function download(path: string, query?: Query): Promise<Downloaded> {
+  const token = credentials.token()
+  const asked = {
+    url: API_BASE + withQuery(path, query),
+    header: headers(token),
+    timeout: DOWNLOAD_TIMEOUT_MS
+  }
+  return new Promise((resolve, reject) => {
+    const fail = ({ errMsg }: { errMsg?: string }) => reject(unanswered(errMsg))
+    // #ifdef MP-WEIXIN
+    uni.downloadFile({
+      ...asked,
+      success: ({ statusCode, tempFilePath }) =>
+        isSuccess(statusCode)
+          ? resolve({ path: tempFilePath })
+          : reject(refusal(statusCode, problemFile(tempFilePath), token)),
+      fail
+    })
+    // #endif
+    // #ifndef MP-WEIXIN
+    uni.request({
+      ...asked,
+      responseType: 'arraybuffer',
+      success: ({ statusCode, data }) =>
+        isSuccess(statusCode)
+          ? resolve({ bytes: data as ArrayBuffer })
+          : reject(refusal(statusCode, problemBytes(data), token)),
+      fail
+    })
+    // #endif
+  })
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}
+
+// #ifdef MP-WEIXIN
+/** A refused download's answer lies in the file that was to be the PDF. */
+function problemFile(path: string): unknown {
+  try {
+    return parsed(uni.getFileSystemManager().readFileSync(path, 'utf8') as string)
+  } catch {
+    return null
+  }
+}
+// #endif
+
+// #ifndef MP-WEIXIN
+/** A refusal comes as bytes too, where bytes were asked for. */
+function problemBytes(data: unknown): unknown {
+  return data instanceof ArrayBuffer ? parsed(new TextDecoder().decode(data)) : data
+}
+// #endif
+
 export const get = <T>(path: string, query?: Query) => call<T>('GET', path, { query })
 export const post = <T>(path: string, body: unknown, extra?: Record<string, string>) =>
   call<T>('POST', path, { body, headers: extra })
+export const put = <T>(path: string, body: unknown) => call<T>('PUT', path, { body })
 export const del = (path: string) => call<void>('DELETE', path)
 
 /** The sentence for whatever was thrown. */

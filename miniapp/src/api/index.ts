@@ -1,4 +1,4 @@
-import { del, get, post } from './http'
+import { del, download, get, post, put } from './http'
 import type {
   Account,
   BillPage,
@@ -12,16 +12,22 @@ import type {
   Explanation,
   Home,
   Household,
+  InvoiceableBill,
+  InvoiceWish,
   Me,
   MeasurementInput,
   Order,
   OrderCreated,
+  PaperPage,
+  PaperWithLines,
   ReaderDay,
   ReadingAccepted,
   ReadingInput,
   ResidentSession,
   StaffSession,
   TemperatureHistory,
+  Title,
+  TitleInput,
   TopupOffer,
   TopupWish,
   Utility
@@ -83,6 +89,31 @@ export const fetchTopup = (household: number) => get<TopupOffer>(`/households/${
 export const createTopup = (wish: TopupWish, door: Door, idempotencyKey: string) =>
   post<OrderCreated>('/topups', { ...wish, ...door }, { 'Idempotency-Key': idempotencyKey })
 export const fetchOrder = (outTradeNo: string) => get<Order>(`/orders/${outTradeNo}`)
+
+export const fetchPapers = (household: number, before: number | null = null, limit = 20) =>
+  get<PaperPage>(`/households/${household}/papers`, { before, limit })
+export const fetchPaper = (paperNo: string) => get<PaperWithLines>(`/papers/${paperNo}`)
+export const fetchPaperPdf = (paperNo: string) => download(`/papers/${paperNo}/pdf`)
+/** The receipt of a payment, issued now where it is not there yet. */
+export const fetchReceipt = (outTradeNo: string) =>
+  post<PaperWithLines>(`/orders/${outTradeNo}/receipt`, {})
+export const fetchInvoiceable = (household: number) =>
+  get<{ bills: InvoiceableBill[] }>(`/households/${household}/invoiceable`)
+export const issueInvoice = (household: number, wish: InvoiceWish, idempotencyKey: string) =>
+  post<PaperWithLines>(`/households/${household}/invoices`, wish, {
+    'Idempotency-Key': idempotencyKey
+  })
+
+export const fetchTitles = (household: number) =>
+  get<{ titles: Title[] }>(`/households/${household}/titles`)
+export const addTitle = (household: number, title: TitleInput) =>
+  post<Title>(`/households/${household}/titles`, title)
+export const editTitle = (household: number, id: number, title: TitleInput) =>
+  put<Title>(`/households/${household}/titles/${id}`, title)
+export const makeDefaultTitle = (household: number, id: number) =>
+  post<{ titles: Title[] }>(`/households/${household}/titles/${id}/default`, {})
+export const dropTitle = (household: number, id: number) =>
+  del(`/households/${household}/titles/${id}`)
 
 export const fetchReaderDay = () => get<ReaderDay>('/reader/today')
 export const sendReading = (reading: ReadingInput) =>

@@ -334,6 +334,94 @@ export interface OrderCreated {
   client_pay: ClientPay
 }
 
+export type PaperKind = 'receipt' | 'invoice' | 'special'
+export type PaperState = 'valid' | 'part' | 'reversed' | 'red' | 'voided'
+
+/** A receipt or an invoice. */
+export interface Paper {
+  id: number
+  paper_no: string
+  kind: PaperKind
+  title: string
+  state: PaperState
+  account_no: string
+  place: string
+  buyer: string
+  buyer_tax_id: string
+  /** Below zero for a red-letter paper. */
+  amount_fen: number
+  tax_fen: number
+  /** What has not been taken back. */
+  left_fen: number
+  day: string
+  issued_at: string
+  method: string
+  reason: string | null
+  voided_at: string | null
+  void_reason: string | null
+  /** The tax platform's number (数电票). */
+  platform_no: string | null
+}
+
+export interface PaperLine {
+  title: string
+  quantity: string
+  unit: string
+  price: string
+  rate: string
+  amount_fen: number
+  tax_fen: number
+}
+
+export interface PaperWithLines extends Paper {
+  capitals: string
+  lines: PaperLine[]
+  /** The papers that take it back. */
+  reds: string[]
+  /** What it takes back. */
+  about_no: string | null
+}
+
+export interface PaperPage {
+  papers: Paper[]
+  next_before: number | null
+}
+
+/** A paid bill of which something has not been invoiced yet. */
+export interface InvoiceableBill {
+  bill_id: number
+  bill_no: string
+  title: string
+  utility: Utility
+  paid_fen: number
+  left_fen: number
+}
+
+export type InvoiceKind = 'invoice' | 'special'
+
+/** `title_id` null: the default title, or else the owner in person. */
+export interface InvoiceWish {
+  bill_ids: number[]
+  kind: InvoiceKind
+  title_id: number | null
+}
+
+export interface TitleInput {
+  kind: 'person' | 'company'
+  name: string
+  tax_id: string
+  address: string
+  phone: string
+  bank: string
+  bank_account: string
+  is_default: boolean
+}
+
+/** 抬头: whom invoices are made to. */
+export interface Title extends TitleInput {
+  id: number
+}
+
 export interface ReaderMeter {
   id: number
   kind: Utility

@@ -1,56 +1,51 @@
-import type { Channel, Order, TopupWish } from '@/api/types'
 import type { KeyValue } from './storage'
 import { uuid } from './uuid'
 
-/**
- * The Idempotency-Key of a payment being tried. Pressing 缴费 again after a lost answer or a
- * cancelled sheet is the same attempt (same key, so the same order); it ends when its order does.
- */
-interface Attempt {
+/** Something asked of the server that must happen once, while it is being tried. */
+export interface Attempt {
+  /** Its Idempotency-Key. */
   key: string
-  bills: string
+  /** All that is asked for, as text: another request is another attempt. */
+  of: string
+  /** What came of it so far, where that has a number. */
   order: string | null
-  /** After this the key could only meet a closed order. */
+  /** After this the key leads nowhere any more. */
   until: number
 }
 
-const STORE = 'pay.attempt'
-/** Where no answer came, and so no expiry is known: a channel order lives two hours at most. */
-const LIFETIME_MS = 2 * 3_600_000
+/**
+ * The attempt of one kind which this phone is at, kept in storage under a name: sending again after
+ * a lost answer, a reload or a crash carries the same key, until the attempt has ended.
+ */
+export class Attempts {
+  constructor(
+    private readonly storage: KeyValue,
+    private readonly store: string,
+    private readonly lifetimeMs: number
+  ) {}
 
-/** What is paid for: some bills, or a top-up. */
-export type Purpose = number[] | TopupWish
+  current(now: number): Attempt | null {
+    const kept = this.storage.read<Attempt>(this.store)
+    return kept && now < kept.until ? kept : null
+  }
 
-const nameOf = (purpose: Purpose) =>
-  Array.isArray(purpose)
-    ? [...purpose].sort((a, b) => a - b).join(',')
-    : `topup/${purpose.household_id}/${purpose.into}/${purpose.amount_fen}`
+  keyFor(of: string, now: number): string {
+    const current = this.current(now)
+    if (current?.of === of) return current.key
+    const made: Attempt = { key: uuid(), of, order: null, until: now + this.lifetimeMs }
+    this.storage.write(this.store, made)
+    return made.key
+  }
 
-const signature = (purpose: Purpose, channel: Channel) => `${channel}:${nameOf(purpose)}`
+  ordered(order: string, until: number | null): void {
+    const current = this.storage.read<Attempt>(this.store)
+    if (!current) return
+    this.storage.write(this.store, { ...current, order, until: until ?? current.until })
+  }
 
-export function attemptKey(
-  storage: KeyValue,
-  purpose: Purpose,
-  now: number,
-  channel: Channel = 'wechat'
-): string {
-  const current = storage.read<Attempt>(STORE)
-  const bills = signature(purpose, channel)
-  if (current?.bills === bills && now < current.until) return current.key
-  const key = uuid()
-  storage.write(STORE, { key, bills, order: null, until: now + LIFETIME_MS } satisfies Attempt)
-  return key
-}
-
-export function attemptOrdered(storage: KeyValue, order: Order): void {
-  const current = storage.read<Attempt>(STORE)
-  if (!current) return
-  const until = Date.parse(order.expires_at) || current.until
-  storage.write(STORE, { ...current, order: order.out_trade_no, until } satisfies Attempt)
-}
-
-/** The order is paid, closed or parked (or was refused): paying again is a new attempt. */
-export function attemptEnded(storage: KeyValue, outTradeNo?: string): void {
-  const current = storage.read<Attempt>(STORE)
-  if (!outTradeNo || current?.order === outTradeNo) storage.remove(STORE)
+  /** It is over; where an order is named, only if it is that one's. */
+  ended(order?: string): void {
+    const current = this.storage.read<Attempt>(this.store)
+    if (!order || current?.order === order) this.storage.remove(this.store)
+  }
 }

@@ -26,6 +26,9 @@ export function dayText(day: string): string {
   return `${month}月${date}日`
 }
 
+/** "2026-11-20" -> "2026年11月20日" */
+export const dayWithYear = (day: string) => `${day.slice(0, 4)}年${dayText(day)}`
+
 /** "2026-11-20" -> "11月20日 周五" */
 export function dayWithWeekday(day: string): string {
   return `${dayText(day)} 周${WEEKDAYS[new Date(`${day}T00:00:00Z`).getUTCDay()]}`
@@ -33,9 +36,8 @@ export function dayWithWeekday(day: string): string {
 
 /** "2026-10-01", "2026-10-31" -> "2026年10月1日至10月31日" */
 export function periodText(from: string, to: string): string {
-  const year = (day: string) => `${day.slice(0, 4)}年`
-  const end = from.slice(0, 4) === to.slice(0, 4) ? dayText(to) : year(to) + dayText(to)
-  return `${year(from)}${dayText(from)}至${end}`
+  const end = from.slice(0, 4) === to.slice(0, 4) ? dayText(to) : dayWithYear(to)
+  return `${dayWithYear(from)}至${end}`
 }
 
 /** ISO instant -> "14:05" */

@@ -1,7 +1,7 @@
 import { createOrder, createTopup, fetchOrder } from '@/api'
 import { ApiError } from '@/api/http'
 import type { BrowserPay, Channel, ClientPay, Door, OrderCreated, WechatPay } from '@/api/types'
-import { attemptEnded, attemptKey, attemptOrdered, type Purpose } from './attempt'
+import { attemptEnded, attemptKey, attemptOrdered, type Purpose } from './pay-attempt'
 import { storage } from './storage'
 // #ifdef H5
 import { bridgePay } from './bridge'

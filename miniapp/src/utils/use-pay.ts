@@ -1,7 +1,7 @@
 import { ref } from 'vue'
 import { ApiError } from '@/api/http'
 import type { Channel } from '@/api/types'
-import type { Purpose } from './attempt'
+import type { Purpose } from './pay-attempt'
 import { openSheet, order, settleAttempt } from './pay'
 
 /** A page's 缴费 button: busy while it works, a sentence when it did not. */
