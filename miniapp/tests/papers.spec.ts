@@ -2,13 +2,22 @@ import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { ApiError, download } from '@/api/http'
 import type { InvoiceWish, Paper, PaperLine, Title } from '@/api/types'
 import { forget, issue, unanswered } from '@/pages-paper/invoicing'
-import { fieldsOf, lacksForSpecial, lineNote, paperNote, paperTone, reasonOf } from '@/pages-paper/papers'
+import {
+  choicesOf,
+  chosenOf,
+  fieldsOf,
+  lacksForSpecial,
+  lineNote,
+  paperNote,
+  paperTone,
+  reasonOf
+} from '@/pages-paper/papers'
 import { openPdf } from '@/pages-paper/pdf'
 import { storage } from '@/utils/storage'
 
 const NOW = 1_800_000_000_000
 const DAY = 86_400_000
-const WISH: InvoiceWish = { bill_ids: [7, 5], kind: 'invoice', title_id: null }
+const WISH: InvoiceWish = { bill_ids: [7, 5], months: [], kind: 'invoice', title_id: null }
 
 const keys: string[] = []
 /** The server's next answer; `null` for none at all. */
@@ -39,6 +48,7 @@ describe('asking for an invoice', () => {
 
   it.each([
     ['other bills', { ...WISH, bill_ids: [7] }, 1],
+    ['a month beside', { ...WISH, months: [{ utility: 'water' as const, month: '2026-10' }] }, 1],
     ['another kind', { ...WISH, kind: 'special' as const }, 1],
     ['another title', { ...WISH, title_id: 3 }, 1],
     ['another household', WISH, 2]
@@ -123,6 +133,23 @@ describe('a paper', () => {
     expect(lineNote(line(whole))).toBe('12.5 吉焦 × 44.41 元 · 免税')
     expect(lineNote(line({ rate: '3%' }))).toBe('3%')
     expect(lineNote(line({}))).toBe('')
+  })
+})
+
+describe('what can be ticked', () => {
+  it('is bills and months, and is asked for as what it is', () => {
+    const bill = { bill_id: 5, bill_no: 'B5', title: '热费', utility: 'heat' as const }
+    const month = { utility: 'water' as const, month: '2026-10', title: '水费' }
+    const offer = {
+      bills: [{ ...bill, paid_fen: 10000, left_fen: 4000 }],
+      months: [{ ...month, deducted_fen: 500, left_fen: 500 }]
+    }
+    expect(choicesOf(offer)).toEqual([
+      { id: 'bill-5', title: '热费', note: '已缴 100.00，还可以开', leftFen: 4000 },
+      { id: 'month-water-2026-10', title: '水费', note: '预付费已扣的', leftFen: 500 }
+    ])
+    const picked = chosenOf(offer, ['month-water-2026-10', 'bill-99'])
+    expect(picked).toEqual({ bill_ids: [], months: [{ utility: 'water', month: '2026-10' }] })
   })
 })
 

@@ -1,8 +1,9 @@
-"""票据 on a phone: receipts and their PDF, an invoice whose answer was lost, titles a field at a time."""
+"""票据 on a phone: receipts and their PDF, an invoice whose answer was lost, titles by field."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from backend.cashier.papers.models import InvoiceTitle, Paper
 from tests import builders
 from tests.browser import h5
 from tests.browser.h5 import DESK, app, hosts, site, take_phone
-from tests.cashier.papers.conftest import Hall
+from tests.cashier.papers.conftest import Ahead, Hall
 from tests.outside import Phone, phone, sandbox, sandbox_keys
 
 __all__ = ["app", "hosts", "phone", "sandbox", "sandbox_keys", "site", "take_phone"]
@@ -139,6 +140,8 @@ def test_an_invoice_whose_answer_was_lost_is_the_same_after_a_reload(
 
     page.route("**/invoices", lost)
     h5.front(page, "invoice-submit").tap()
+    expect(page.get_by_text("开出后不能自己撤销")).to_be_visible()
+    page.wait_for_timeout(300)  # the sheet fades in
     shot(page, "h5-invoice-confirm")
     page.get_by_text("确认开票").tap()
     expect(h5.front(page, "invoice-pending")).to_contain_text("网络不通")
@@ -154,7 +157,7 @@ def test_an_invoice_whose_answer_was_lost_is_the_same_after_a_reload(
     assert [one.amount_fen for one in db.session.query(Paper).filter_by(kind="invoice")] == [17000]
 
     h5.go(page, f"pages-paper/invoice/index?bill={later.id}")
-    expect(page.get_by_text("没有可以开票的账单").and_(page.locator(":visible"))).to_be_visible()
+    expect(page.get_by_text("没有可以开票的费用").and_(page.locator(":visible"))).to_be_visible()
     shot(page, "h5-invoice-nothing")
 
 
@@ -169,6 +172,27 @@ def test_what_is_taken_off_for_a_credit_is_said_with_the_invoice(
     page.get_by_text("确认开票").tap()
     expect(h5.front(page, "paper-done")).to_contain_text("其中 30.00 元是用退费抵扣的")
     shot(page, "h5-invoice-discount")
+
+
+def test_a_month_paid_ahead_is_invoiced_beside_a_bill(
+    hall: Hall, at_home: Callable[..., Page], shot: Callable[[Page, str], None]
+) -> None:
+    bill = hall.bill(12345)
+    hall.pay(bill)
+    Ahead(hall, date(2026, 11, 1)).nights(300, 400)
+    page = at_home()
+    h5.go(page, f"pages-paper/invoice/index?bill={bill.id}")
+    expect(h5.front(page, "invoice-submit")).to_contain_text("123.45 元")
+    h5.front(page, "invoice-month-water-2026-11").tap()
+    expect(h5.front(page, "invoice-submit")).to_contain_text("130.45 元")
+    h5.fits(page)
+    shot(page, "h5-invoice-month")
+    h5.front(page, "invoice-submit").tap()
+    page.get_by_text("确认开票").tap()
+    expect(h5.front(page, "paper-done")).to_be_visible()
+    expect(h5.front(page, "paper")).to_contain_text("130.45")
+    h5.front(page, "paper-all").tap()
+    expect(h5.front(page, "paper-item")).to_have_count(2)
 
 
 def test_a_special_invoice_says_what_the_title_lacks_and_what_cannot_be(
@@ -250,8 +274,8 @@ def test_titles_are_added_changed_preferred_and_deleted(
     h5.front(page, f"title-edit-{person}").tap()
     h5.front(page, "title-drop").tap()
     page.get_by_text("删除", exact=True).tap()
+    expect(h5.front(page, "title-add")).to_be_visible()
     expect(h5.front(page, f"title-{person}")).to_have_count(0)
-    db.session.rollback()
     assert len(titles.of_household(hall.household.id)) == 1
 
 

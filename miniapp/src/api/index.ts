@@ -12,7 +12,7 @@ import type {
   Explanation,
   Home,
   Household,
-  InvoiceableBill,
+  Invoiceable,
   InvoiceWish,
   Me,
   MeasurementInput,
@@ -98,7 +98,7 @@ export const fetchPaperPdf = (paperNo: string) => download(`/papers/${paperNo}/p
 export const fetchReceipt = (outTradeNo: string) =>
   post<PaperWithLines>(`/orders/${outTradeNo}/receipt`, {})
 export const fetchInvoiceable = (household: number) =>
-  get<{ bills: InvoiceableBill[] }>(`/households/${household}/invoiceable`)
+  get<Invoiceable>(`/households/${household}/invoiceable`)
 export const issueInvoice = (household: number, wish: InvoiceWish, idempotencyKey: string) =>
   post<PaperWithLines>(`/households/${household}/invoices`, wish, {
     'Idempotency-Key': idempotencyKey

@@ -397,11 +397,27 @@ export interface InvoiceableBill {
   left_fen: number
 }
 
+/** A month of prepaid deductions of which something has not been invoiced yet. */
+export interface InvoiceableMonth {
+  utility: Utility
+  /** "2026-10" */
+  month: string
+  title: string
+  deducted_fen: number
+  left_fen: number
+}
+
+export interface Invoiceable {
+  bills: InvoiceableBill[]
+  months: InvoiceableMonth[]
+}
+
 export type InvoiceKind = 'invoice' | 'special'
 
 /** `title_id` null: the default title, or else the owner in person. */
 export interface InvoiceWish {
   bill_ids: number[]
+  months: { utility: Utility; month: string }[]
   kind: InvoiceKind
   title_id: number | null
 }

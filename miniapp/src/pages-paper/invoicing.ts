@@ -15,12 +15,17 @@ interface Asked {
   wish: InvoiceWish
 }
 
+const nameOf = ({ utility, month }: InvoiceWish['months'][number]) => `${utility}/${month}`
+
 /** One spelling of a request, whichever way the bills were tapped. */
 const textOf = (household: number, wish: InvoiceWish) =>
   JSON.stringify({
     household,
     wish: {
       bill_ids: [...wish.bill_ids].sort((a, b) => a - b),
+      months: [...wish.months]
+        .sort((a, b) => nameOf(a).localeCompare(nameOf(b)))
+        .map(({ utility, month }) => ({ utility, month })),
       kind: wish.kind,
       title_id: wish.title_id
     }

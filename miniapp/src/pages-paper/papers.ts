@@ -1,8 +1,9 @@
-import type { Paper, PaperLine, PaperState, Title } from '@/api/types'
+import type { Invoiceable, InvoiceWish, Paper, PaperLine, PaperState, Title } from '@/api/types'
 import type { Tone } from '@/utils/bills'
+import { yuan } from '@/utils/money'
 
-/** How many bills one invoice can hold; the server says the same (cashier.papers.rules). */
-export const MAX_BILLS = 60
+/** How many lines one invoice can hold; the server says the same (cashier.papers.rules). */
+export const MAX_LINES = 60
 /** How many titles a household keeps; the server says the same (cashier.papers.titles). */
 export const MAX_TITLES = 20
 
@@ -39,6 +40,44 @@ export function lineNote(line: PaperLine): string {
 }
 
 export const isInvoice = (paper: Paper) => paper.kind !== 'receipt'
+
+/** What can be ticked: a paid bill, or a month paid ahead. */
+export interface Choice {
+  id: string
+  title: string
+  note: string
+  leftFen: number
+}
+
+export const billChoice = (id: number) => `bill-${id}`
+const monthChoice = (one: InvoiceWish['months'][number]) => `month-${one.utility}-${one.month}`
+
+export function choicesOf(offer: Invoiceable): Choice[] {
+  const bills = offer.bills.map((one) => ({
+    id: billChoice(one.bill_id),
+    title: one.title,
+    note: one.left_fen < one.paid_fen ? `已缴 ${yuan(one.paid_fen)}，还可以开` : '',
+    leftFen: one.left_fen
+  }))
+  const months = offer.months.map((one) => ({
+    id: monthChoice(one),
+    title: one.title,
+    note:
+      one.left_fen < one.deducted_fen ? `已扣 ${yuan(one.deducted_fen)}，还可以开` : '预付费已扣的',
+    leftFen: one.left_fen
+  }))
+  return [...bills, ...months]
+}
+
+/** The ticked ones, as they are asked for. */
+export function chosenOf(offer: Invoiceable, ids: string[]): Omit<InvoiceWish, 'kind' | 'title_id'> {
+  return {
+    bill_ids: offer.bills.map((one) => one.bill_id).filter((id) => ids.includes(billChoice(id))),
+    months: offer.months
+      .filter((one) => ids.includes(monthChoice(one)))
+      .map(({ utility, month }) => ({ utility, month }))
+  }
+}
 
 /** What a company's title still needs before a special invoice can be made to it. */
 export function lacksForSpecial(title: Title | null): string {
