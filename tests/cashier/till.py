@@ -1,6 +1,7 @@
 """A till with all three channels, a resident before it, and how he pays by each of them."""
 
 import json
+from contextlib import contextmanager
 
 import pytest
 import requests
@@ -16,15 +17,22 @@ WECHAT, ALIPAY, UNIONPAY = Door(), Door("alipay", PayWay.QR), Door("unionpay", P
 DOORS = (WECHAT, ALIPAY, UNIONPAY)
 
 
-@pytest.fixture
-def app(database, clock, sandbox, hook):
-    """The application as a merchant with all three channels."""
+@contextmanager
+def merchant(database, clock, sandbox, hook, **how):
+    """The application as a merchant with all three channels; `how` as create_app takes it."""
     values = wechat_settings(sandbox, hook.url) | other_channels(sandbox)
-    application = create_app(settings_for(database, **values), clock=clock, web_pages=False)
+    application = create_app(settings_for(database, **values), clock=clock, **how)
     with application.app_context():
         yield application
         db.session.remove()
         db.engine.dispose()
+
+
+@pytest.fixture
+def app(database, clock, sandbox, hook):
+    """A merchant without pages."""
+    with merchant(database, clock, sandbox, hook, web_pages=False) as application:
+        yield application
 
 
 @pytest.fixture
