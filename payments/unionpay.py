@@ -3,19 +3,14 @@
 Orders are asked about by number and the second they were made at (txnTime); our numbers carry it.
 """
 
-import base64
-import binascii
-import io
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, timezone
-from urllib.parse import parse_qsl, urlencode
+from datetime import date, datetime
+from urllib.parse import urlencode
 
-from payments import unionpay_crypto
+from payments import unionpay_crypto, unionpay_fields
 from payments.channel import (
     ChannelError,
     ClientPay,
@@ -33,38 +28,16 @@ from payments.channel import (
     TradeStatus,
     check,
 )
-from payments.http import MAX_FILE_BYTES, RETRY_S, Clock, Http, malformed, network, unverified
+from payments.http import MAX_FILE_BYTES, Clock, Http, malformed, network, unverified
 from payments.unionpay_crypto import Trust, Untrusted, load_signing_key
+from payments.unionpay_statement import unpacked
 
 __all__ = ["UnionPay", "UnionPayConfig"]
 
-BEIJING = timezone(timedelta(hours=8))
 CURRENCY = "156"
 _BIZ, _MOBILE = "000201", "08"
 _MADE_AT = re.compile(r"[A-Z](20\d{12})")
-_PENDING = frozenset(("03", "04", "05"))  # 交易状态未明: ask again
 _NOT_FOUND = "34"
-_MAX_ZIP_MEMBERS = 20
-# respCode -> (our code, seconds until asking again may help; None: it cannot)
-_REFUSALS: dict[str, tuple[str, int | None]] = {
-    "01": ("refused", None),
-    "02": ("busy", RETRY_S),
-    "06": ("busy", RETRY_S),
-    "10": ("request_invalid", None),
-    "11": ("signature_refused", None),
-    "12": ("number_used", None),
-    "13": ("request_invalid", None),
-    "30": ("refused", None),
-    "31": ("merchant_refused", None),
-    "32": ("merchant_refused", None),
-    "33": ("request_invalid", None),
-    "34": ("order_not_found", None),
-    "36": ("request_invalid", None),
-    "38": ("request_invalid", None),
-    "64": ("balance_too_low", None),
-    "86": ("refused", None),
-    "98": ("no_statement", None),
-}
 
 
 @dataclass(frozen=True)
@@ -115,7 +88,7 @@ class UnionPay:
             "channelType": _MOBILE,
             "frontUrl": order.return_url or order.notify_url,
             "backUrl": order.notify_url,
-            "payTimeout": _time(order.expires_at),
+            "payTimeout": unionpay_fields.time_text(order.expires_at),
             "orderDesc": order.description[:32],
             "reqReserved": order.attach,
         }
@@ -129,11 +102,11 @@ class UnionPay:
         if answer is None:
             return TradeState(out_trade_no, TradeStatus.PENDING)
         told = answer.get("origRespCode", "")
-        if told in _PENDING or not told:
+        if told in unionpay_fields.PENDING or not told:
             return TradeState(out_trade_no, TradeStatus.PENDING)
         if told != "00":
             return TradeState(out_trade_no, TradeStatus.FAILED)
-        return _paid(answer, out_trade_no)
+        return unionpay_fields.paid(answer, out_trade_no)
 
     def close(self, out_trade_no: str) -> None:
         """UnionPay closes by payTimeout alone; 'order_paid' where it is paid already."""
@@ -154,10 +127,10 @@ class UnionPay:
         answer = self._ask(out_refund_no)
         if answer is None:
             raise ChannelError("refund_not_found", "no such refund there", permanent=True)
-        amount_fen = _fen(answer, "txnAmt")
+        amount_fen = unionpay_fields.fen(answer, "txnAmt")
         told = answer.get("origRespCode", "")
         status = RefundStatus.SUCCESS if told == "00" else RefundStatus.CLOSED
-        if told in _PENDING or not told:
+        if told in unionpay_fields.PENDING or not told:
             status = RefundStatus.PROCESSING
         return RefundState(
             out_trade_no=out_trade_no,
@@ -166,13 +139,13 @@ class UnionPay:
             status=status,
             refund_fen=amount_fen,
             total_fen=max(total_fen, amount_fen),
-            settled_at=_carried_out(answer) if told == "00" else None,
+            settled_at=unionpay_fields.carried_out(answer) if told == "00" else None,
         )
 
     def parse_notice(self, headers: Mapping[str, str], raw_body: bytes, now: datetime) -> Notice:
         """Verify a form's signature and its signer's chain; merId and currency must be ours."""
         try:
-            fields = _form(raw_body)
+            fields = unionpay_fields.form(raw_body)
             self._trust.verify(fields, now)
             return self._notice(fields, raw_body, now)
         except Untrusted as refusal:
@@ -187,14 +160,14 @@ class UnionPay:
         """
         check(kind is StatementKind.ALL, "UnionPay's file has payments and refunds together")
         now = self._clock()
-        fields = self._common("76", "01", f"S{_time(now)}", "000000") | {
+        fields = self._common("76", "01", f"S{unionpay_fields.time_text(now)}", "000000") | {
             "settleDate": f"{day:%m%d}",
             "fileType": "00",
         }
         answer = self._post(self._config.file_url, fields)
         code = answer.get("respCode", "")
         if code != "00":
-            raise _refusal(code, answer.get("respMsg", ""))
+            raise unionpay_fields.refusal(code, answer.get("respMsg", ""))
         return unpacked(answer.get("fileContent", ""))
 
     def close_connections(self) -> None:
@@ -214,8 +187,8 @@ class UnionPay:
         }
         answer = self._post(f"{self._config.base_url}/gateway/api/backTransReq.do", fields)
         code = answer.get("respCode", "")
-        if code != "00" and code not in _PENDING:
-            raise _refusal(code, answer.get("respMsg", ""))
+        if code != "00" and code not in unionpay_fields.PENDING:
+            raise unionpay_fields.refusal(code, answer.get("respMsg", ""))
 
     def _ask(self, number: str) -> dict[str, str] | None:
         """Query an order or a refund; None where UnionPay has never heard of it."""
@@ -225,7 +198,7 @@ class UnionPay:
         if code == _NOT_FOUND:
             return None
         if code != "00":
-            raise _refusal(code, answer.get("respMsg", ""))
+            raise unionpay_fields.refusal(code, answer.get("respMsg", ""))
         if (answer.get("orderId"), answer.get("merId")) != (number, self._config.mer_id):
             raise malformed("the answer is about another order")
         return answer
@@ -274,9 +247,9 @@ class UnionPay:
             raise Untrusted("event_unknown", f"txnType {fields.get('txnType', '')[:4]!r}")
         trade = refund = None
         if kind is NoticeKind.PAYMENT:
-            trade = _paid(fields, number)
+            trade = unionpay_fields.paid(fields, number)
         else:
-            refund = _refunded(fields)
+            refund = unionpay_fields.refunded(fields)
         return Notice(query_id, kind, fields["txnType"], now, raw_body, trade, refund)
 
 
@@ -289,115 +262,3 @@ def made_at(number: str) -> str:
     check(found, f"{number[:32]!r} does not carry the second it was made at")
     assert found is not None
     return found[1]
-
-
-def unpacked(content: str) -> bytes:
-    """fileContent -> the ZM file's bytes. ChannelError('statement_damaged')."""
-    try:
-        data = zlib.decompressobj().decompress(base64.b64decode(content, validate=True), 64 << 20)
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return _detail(archive)
-    except (binascii.Error, zlib.error, zipfile.BadZipFile, OSError, EOFError) as error:
-        raise _damaged("the statement does not unpack") from error
-
-
-def _detail(archive: zipfile.ZipFile) -> bytes:
-    names = [n for n in archive.namelist()[:_MAX_ZIP_MEMBERS] if re.match(r"INN\d*.*ZM_", n)]
-    if len(names) != 1:
-        raise _damaged("no single ZM file in the statement")
-    with archive.open(names[0]) as file:
-        plain = file.read(MAX_FILE_BYTES + 1)
-    if len(plain) > MAX_FILE_BYTES:
-        raise malformed("the statement is too long unzipped")
-    return plain
-
-
-def _damaged(reason: str) -> ChannelError:
-    return ChannelError("statement_damaged", reason, permanent=False, retry_after_s=60)
-
-
-def _refusal(code: str, message: str) -> ChannelError:
-    ours, wait_s = _REFUSALS.get(code, ("busy", RETRY_S) if code in _PENDING else ("refused", None))
-    return ChannelError(
-        ours, f"{code} {message[:200]}", permanent=wait_s is None, retry_after_s=wait_s
-    )
-
-
-def _form(raw_body: bytes) -> dict[str, str]:
-    try:
-        pairs = parse_qsl(
-            raw_body.decode("ascii"),
-            keep_blank_values=True,
-            strict_parsing=True,
-            errors="strict",
-            max_num_fields=100,
-        )
-    except ValueError as error:
-        raise Untrusted("malformed", "the body is no form in UTF-8") from error
-    if len(dict(pairs)) != len(pairs):
-        raise Untrusted("malformed", "a field stands twice")
-    return dict(pairs)
-
-
-def _paid(fields: Mapping[str, str], number: str) -> TradeState:
-    return TradeState(
-        out_trade_no=number,
-        status=TradeStatus.PAID,
-        transaction_id=_text(fields, "queryId"),
-        amount_fen=_fen(fields, "txnAmt"),
-        payer_id=fields.get("accNo", ""),
-        paid_at=_carried_out(fields),
-    )
-
-
-def _refunded(fields: Mapping[str, str]) -> RefundState:
-    """A refund as its notice tells it: whose order it was, it does not say."""
-    amount_fen = _fen(fields, "txnAmt")
-    return RefundState(
-        out_trade_no="",
-        out_refund_no=_text(fields, "orderId"),
-        refund_id=_text(fields, "queryId"),
-        status=RefundStatus.SUCCESS,
-        refund_fen=amount_fen,
-        total_fen=amount_fen,
-        settled_at=_carried_out(fields),
-    )
-
-
-def _carried_out(fields: Mapping[str, str]) -> datetime:
-    """The moment the statement counts it by; txnTime is only when we gave it its number."""
-    return _trace_time(fields) or _moment(_text(fields, "txnTime"))
-
-
-def _trace_time(fields: Mapping[str, str]) -> datetime | None:
-    """When UnionPay carried it out: traceTime, MMDDhhmmss, of the year of txnTime or the next."""
-    trace, txn = fields.get("traceTime", ""), fields.get("txnTime", "")
-    if not re.fullmatch(r"\d{10}", trace) or not re.fullmatch(r"\d{14}", txn):
-        return None
-    year = int(txn[:4]) + (1 if trace[:2] == "01" and txn[4:6] == "12" else 0)
-    return _moment(f"{year}{trace}")
-
-
-def _text(fields: Mapping[str, str], name: str) -> str:
-    value = fields.get(name, "")
-    if not value or len(value) > 256:
-        raise malformed(f"{name} is missing or ill-formed")
-    return value
-
-
-def _fen(fields: Mapping[str, str], name: str) -> int:
-    value = fields.get(name, "")
-    if not re.fullmatch(r"\d{1,12}", value, re.ASCII) or int(value) == 0:
-        raise malformed(f"{name} is no amount in fen")
-    return int(value)
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=BEIJING).astimezone(UTC)
-    except ValueError:
-        raise malformed(f"{text[:16]!r} is no moment") from None
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone(BEIJING).strftime("%Y%m%d%H%M%S")

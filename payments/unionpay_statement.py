@@ -5,10 +5,18 @@ settled amount carry a C (to the merchant) or D (from it) in front. Times are MM
 is the settlement day's, whose last moment is 22:59:59.
 """
 
+import base64
+import binascii
+import io
+import re
+import zipfile
+import zlib
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import accumulate
 
+from payments.channel import ChannelError
+from payments.http import MAX_FILE_BYTES, malformed
 from payments.statement import (
     MAX_PROBLEMS,
     RowKind,
@@ -21,6 +29,7 @@ from payments.statement import (
     duplicates,
 )
 
+_MAX_ZIP_MEMBERS = 20
 WIDTHS = (
     3, 11, 11, 6, 10, 19, 12, 4, 2, 21, 2, 32, 2, 6, 10, 13, 13, 4, 15, 2, 2, 6, 2, 4, 32, 1, 21,
     15, 1, 15, 32, 13, 13, 8, 32, 13, 13, 12, 2, 1, 131,
@@ -154,3 +163,28 @@ def _totals(rows: list[StatementRow]) -> StatementTotals:
     paid = sum(row.amount_fen for row in rows if row.kind is RowKind.PAYMENT)
     back = sum(row.amount_fen for row in rows if row.kind is RowKind.REFUND)
     return StatementTotals(len(rows), paid, back, sum(row.fee_fen for row in rows), None, None)
+
+
+def unpacked(content: str) -> bytes:
+    """fileContent -> the ZM file's bytes. ChannelError('statement_damaged')."""
+    try:
+        data = zlib.decompressobj().decompress(base64.b64decode(content, validate=True), 64 << 20)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return _detail(archive)
+    except (binascii.Error, zlib.error, zipfile.BadZipFile, OSError, EOFError) as error:
+        raise _damaged("the statement does not unpack") from error
+
+
+def _detail(archive: zipfile.ZipFile) -> bytes:
+    names = [n for n in archive.namelist()[:_MAX_ZIP_MEMBERS] if re.match(r"INN\d*.*ZM_", n)]
+    if len(names) != 1:
+        raise _damaged("no single ZM file in the statement")
+    with archive.open(names[0]) as file:
+        plain = file.read(MAX_FILE_BYTES + 1)
+    if len(plain) > MAX_FILE_BYTES:
+        raise malformed("the statement is too long unzipped")
+    return plain
+
+
+def _damaged(reason: str) -> ChannelError:
+    return ChannelError("statement_damaged", reason, permanent=False, retry_after_s=60)

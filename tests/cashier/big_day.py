@@ -18,7 +18,7 @@ from backend.ledger import service as ledger
 from payments.sandbox.alipay_bill import write_detail
 from payments.sandbox.tradebill import BillRow, write_tradebill
 from payments.sandbox.unionpay_desk import file_content
-from payments.unionpay import unpacked
+from payments.unionpay_statement import unpacked
 from tests import builders
 
 DAY = date(2026, 11, 20)

@@ -27,9 +27,9 @@ from payments.sandbox.tradebill import BEIJING, BillRow
 from payments.sandbox.unionpay_desk import file_content
 from payments.sandbox.unionpay_keys import PASSWORD, ensure_unionpay_keys, issued
 from payments.statement import RowKind, StatementError
-from payments.unionpay import UnionPay, UnionPayConfig, made_at, unpacked
+from payments.unionpay import UnionPay, UnionPayConfig, made_at
 from payments.unionpay_crypto import Trust, Untrusted, digest, load_signing_key, parse_answer
-from payments.unionpay_statement import WIDTHS, parse_unionpay_zm
+from payments.unionpay_statement import WIDTHS, parse_unionpay_zm, unpacked
 
 
 @pytest.fixture
