@@ -5,11 +5,13 @@ from datetime import date, timedelta
 import pytest
 
 from backend.base.db import db
+from backend.base.errors import Problem
 from backend.billing import ahead
 from backend.billing.models import PrepaidDay
 from backend.cashier import counter, shifts
 from backend.cashier.counter import Taking, Tender
-from backend.cashier.papers import tax
+from backend.cashier.papers import invoices, tax, titles
+from backend.cashier.papers.invoices import Wanted
 from backend.ledger import chart
 from backend.ledger import service as ledger
 from backend.people.service import Principal
@@ -17,6 +19,34 @@ from tests import builders
 from tests.outside import app, hook, in_threads, phone, sandbox, sandbox_keys
 
 __all__ = ["app", "hook", "in_threads", "phone", "sandbox", "sandbox_keys"]
+
+
+def refused(code):
+    return pytest.raises(Problem, match=f"^{code}:")
+
+
+def invoice(hall, *bills, kind="invoice", title_id=None, key="k1", household=None):
+    who = household or hall.household
+    wanted = Wanted(who.id, tuple(b.id for b in bills), kind, title_id, key)
+    made = invoices.issue(wanted, hall.cashier, hall.clock.now())
+    db.session.commit()
+    return made
+
+
+def company(hall, **more):
+    given = {
+        "name": "样张（北京）科技有限公司",
+        "tax_id": "9111 0108 5513 8508 2q",
+        "address": "海淀区",
+        "phone": "010-5555000",
+        "bank": "工商银行",
+        "bank_account": "3500 0401 0900",
+        **more,
+    }
+    party = titles.checked("company", given)
+    made = titles.add(hall.household.id, party, False, hall.cashier, hall.clock.now())
+    db.session.commit()
+    return made
 
 
 class Hall:

@@ -19,13 +19,9 @@ from backend.cashier.papers.deductions import Night
 from backend.cashier.papers.invoices import Wanted
 from backend.cashier.papers.models import PaperDeduction
 from tests import builders
-from tests.cashier.papers.conftest import Ahead
+from tests.cashier.papers.conftest import Ahead, refused
 
 OCTOBER, NOVEMBER = date(2026, 10, 1), date(2026, 11, 1)
-
-
-def refused(code):
-    return pytest.raises(Problem, match=f"^{code}:")
 
 
 class Prepaid(Ahead):

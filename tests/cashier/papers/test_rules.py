@@ -2,13 +2,14 @@
 
 import datetime
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.cashier.papers import rules, tax_ids
-from backend.cashier.papers.rules import Line, capitals
+from backend.cashier.papers.rules import Line, capitals, net_price, taxed
 
 DIGITS = {char: n for n, char in enumerate("零壹贰叁肆伍陆柒捌玖")}
 UNITS = {"拾": 10, "佰": 100, "仟": 1000}
@@ -151,3 +152,26 @@ def test_a_rate_reads_as_people_write_it():
         "0%",
     ]
     assert rules.rate_text("exempt", None) == "免税"
+
+
+@given(
+    st.integers(1, 10**10),
+    st.sampled_from([None, 0, 300, 900, 1300]),
+    st.decimals("0.001", "99999", places=4),
+    st.none() | st.decimals("0.01", "999", places=4),
+)
+def test_an_invoices_price_times_its_quantity_is_its_net_sum(fen, rate_bp, quantity, price):
+    plain = Line("", fen, quantity=quantity, price=price)
+    line = taxed(plain, "exempt" if rate_bp is None else "taxed", rate_bp)
+    off_yuan = abs(net_price(line) * quantity - Decimal(fen - line.tax_fen) / 100)
+    assert off_yuan <= max(Decimal("0.005"), quantity * Decimal("0.5e-8"))
+
+
+def test_a_price_that_comes_out_is_the_bills_own():
+    line = Line("", 99590, quantity=Decimal("124.80"), price=Decimal("7.98"))  # 995.904
+    assert net_price(line) == Decimal("7.98")
+    assert net_price(replace(line, amount_fen=100000)) == Decimal("8.01282051")
+    assert net_price(replace(line, amount_fen=-99590, quantity=Decimal("-124.80"))) == Decimal(
+        "7.98"
+    )
+    assert net_price(Line("", 5)) is None
