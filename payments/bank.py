@@ -169,7 +169,7 @@ def read(sheet: Sheet, data: bytes) -> Records:
     """The rows of a file; a result's rows carry `result` (see `outcome`) beside their `outcome`.
 
     StatementError codes: too_large, empty, encoding, header, columns, amount, time, value,
-    digest, totals_differ.
+    currency, digest, totals_differ.
     """
     if len(data) > MAX_FILE_BYTES:
         _refuse(1, "too_large", f"文件超过 {MAX_FILE_BYTES // 2**20} MB")
@@ -316,7 +316,8 @@ def _read(one: Field, cell: str) -> Any:
         raise RowProblem("value", f"{called} 是空的")
     if one.words:
         if cell not in one.words:
-            raise RowProblem("value", f"{called} 不认识 {cell[:20]!r}")
+            code = "currency" if one.name == "currency" else "value"
+            raise RowProblem(code, f"{called} 不认识 {cell[:20]!r}")
         return one.words[cell]
     return _typed(one, cell, called)
 

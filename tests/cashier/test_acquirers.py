@@ -9,7 +9,14 @@ import pytest
 from backend.base.clock import business_day
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.cashier import acquirers, bank_accounts, bank_day, counter, shifts
+from backend.cashier import (
+    acquirers,
+    bank_accounts,
+    bank_day,
+    bank_views,
+    counter,
+    shifts,
+)
 from backend.cashier.counter import Taking, Tender
 from backend.ledger import service as ledger
 from payments import bank
@@ -137,17 +144,43 @@ def test_what_is_settled_later_is_found_when_the_day_is_looked_at_again(hall, cl
     assert ledger.balance_fen("pos:10000001") == 0
 
 
-def test_a_spoilt_settlement_changes_nothing(hall, clock):
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (lambda d: d.replace(b"170.00", b"171.00"), "totals_differ"),
+        (lambda d: d.replace("凭证号".encode("gbk"), "凭证".encode("gbk")), "header"),
+        (lambda d: d.decode("gbk").encode("utf-8"), "encoding"),
+        (lambda d: b"", "empty"),
+        (lambda d: d[: len(d) * 2 // 3], "columns"),
+        (lambda d: d + d.splitlines(keepends=True)[-1], "totals_differ"),
+        (lambda d: d.replace(b",\r\n", b",USD\r\n"), "currency"),
+        (lambda d: d.replace(b"2026-11-20,3", b"2026-11-21,3"), "header"),
+        (lambda d: d.replace(b",20.00,", b",20.0.0,"), "amount"),
+        (lambda d: d + b"x" * 10_000, "too_large"),
+    ],
+)
+def test_a_spoilt_settlement_changes_nothing(hall, clock, monkeypatch, spoil, code):
+    monkeypatch.setattr(bank, "MAX_FILE_BYTES", 5_000)
     data = bank.write(SHEET, {"settlement_no": "S2026112001", "day": TODAY}, ALL)
-    spoilt = (
-        (data.replace(b"170.00", b"171.00"), "totals_differ"),
-        (data.replace("凭证号".encode("gbk"), "凭证".encode("gbk")), "header"),
-        (data.decode("gbk").encode("utf-8"), None),
-    )
-    for broken, code in spoilt:
-        with pytest.raises(Problem) as caught:
-            acquirers.take("ylsw", "x", broken, hall, clock.now())
-        db.session.rollback()
-        assert caught.value.code == "statement_broken"
-        assert code is None or caught.value.extra["rows"][0]["code"] == code
+    with pytest.raises(Problem) as caught:
+        acquirers.take("ylsw", "x", spoil(data), hall, clock.now())
+    db.session.rollback()
+    fault = caught.value.extra["rows"][0]
+    assert (caught.value.code, fault["code"]) == ("statement_broken", code)
+    assert f"第 {fault['line']} 行：{fault['reason']}" in caught.value.detail
     assert ledger.balance_fen("pos:10000001") == 17000
+    assert bank_views.settlements() == []
+
+
+@pytest.mark.parametrize("wrong", [row("001", 100, 101), row("001", 100, -1), row("001", 0)])
+def test_a_fee_beyond_its_card_or_no_money_at_all_is_refused(hall, clock, wrong):
+    with pytest.raises(Problem) as caught:
+        take(hall, clock, [wrong])
+    db.session.rollback()
+    assert caught.value.extra["rows"][0]["line"] == 3
+    assert bank_views.settlements() == []
+
+
+def test_a_settlement_of_an_acquirer_there_is_none_of_is_refused(hall, clock):
+    with pytest.raises(Problem, match=r"^not_found:"):
+        acquirers.take("none", "x", b"x", hall, clock.now())

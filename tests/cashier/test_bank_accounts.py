@@ -9,11 +9,12 @@ import sqlalchemy as sa
 
 from backend.base.db import db
 from backend.base.errors import Problem
-from backend.cashier import bank_accounts, bank_day, books, reconcile
+from backend.cashier import bank_accounts, bank_day, bank_views, books, reconcile
 from backend.cashier.bank_rules import Payout, payout_words, recognise
 from backend.cashier.collection_models import CollectingBank
 from backend.cashier.models import Reconciliation
 from backend.ledger import service as ledger
+from payments import bank
 from payments.flat_format import formats
 from payments.sandbox.bank_desk import account_file
 from tests.cashier import collecting
@@ -162,6 +163,12 @@ def test_the_same_statement_again_is_the_one_there_and_another_is_refused(town, 
         (lambda d: d.replace(b"2026-11-20,J", b"2026-11-19,J"), "time"),
         (lambda d: b"\xff" + d, "encoding"),
         (lambda d: b"", "empty"),
+        (lambda d: d[: len(d) * 2 // 3], "columns"),
+        (lambda d: d.replace(b",\r\n", b",USD\r\n"), "currency"),
+        (lambda d: d.replace(b"12.00", b"1x.00"), "amount"),
+        (lambda d: d + d.splitlines(keepends=True)[-1], "totals_differ"),
+        (lambda d: d.replace(b"2026-11-20", b"2026-11-21"), "time"),
+        (lambda d: d.replace(b"12.00", b"0.00"), "amount"),
     ],
 )
 def test_a_spoilt_statement_changes_nothing(town, batch, clock, spoil, code):
@@ -172,6 +179,32 @@ def test_a_spoilt_statement_changes_nothing(town, batch, clock, spoil, code):
     assert caught.value.code == "statement_broken"
     assert caught.value.extra["rows"][0]["code"] == code
     assert ledger.balance_fen("bank:main") == 0
+
+
+def test_a_serial_twice_or_of_another_day_is_refused(town, batch, clock):
+    first = account_file(LAYOUT, NO, TODAY, [("一", 100), ("二", 200)])
+    with pytest.raises(Problem) as caught:
+        spoilt = first.replace(b"J20261120000002", b"J20261120000001")
+        bank_accounts.take("main", "流水.csv", spoilt, town.zhou, clock.now())
+    db.session.rollback()
+    assert caught.value.extra["rows"] == [{"line": 4, "code": "duplicate", "reason": "流水号重复"}]
+    arrive(town, clock, TODAY, ("一", 100))
+    next_noon(clock)
+    again = account_file(LAYOUT, NO, MORROW, [("一", 100)]).replace(b"J20261121", b"J20261120")
+    with pytest.raises(Problem, match="流水号重复"):
+        bank_accounts.take("main", "流水.csv", again, town.zhou, clock.now())
+    db.session.rollback()
+    assert [row["day"] for row in bank_views.statements()] == [TODAY]
+
+
+def test_a_statement_beyond_the_limit_or_of_no_account_of_ours_is_refused(town, clock, monkeypatch):
+    with pytest.raises(Problem, match=r"^not_found:"):
+        bank_accounts.take("none", "流水.csv", b"x", town.zhou, clock.now())
+    monkeypatch.setattr(bank, "MAX_FILE_BYTES", 1_000)
+    with pytest.raises(Problem) as caught:
+        bank_accounts.take("main", "流水.csv", b"x" * 1_001, town.zhou, clock.now())
+    assert caught.value.extra["rows"][0]["code"] == "too_large"
+    assert bank_views.statements() == []
 
 
 def test_money_of_a_closed_day_is_posted_today(town, batch, clock):

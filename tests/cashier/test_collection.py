@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 import sqlalchemy as sa
 
@@ -25,11 +27,12 @@ from backend.cashier import (
 from backend.cashier.collection_models import CollectionLine, CollectionResult, Mandate
 from backend.cashier.counter import Taking, Tender
 from backend.cashier.mandates import Agreement
-from backend.cashier.models import OrderItem, PaymentOrder
+from backend.cashier.models import FinanceDay, OrderItem, PaymentOrder
 from backend.cashier.service import Door
 from backend.ledger import chart
 from backend.ledger import service as ledger
 from backend.ledger.models import Entry
+from payments import bank
 from payments.sandbox import bank_desk
 from tests import builders
 from tests.cashier import collecting
@@ -270,6 +273,66 @@ def test_a_file_with_a_fault_changes_nothing_and_is_kept_with_its_reason(town, c
     assert ledger.balance_fen("clearing:bank") == 0
     take(town, answered(town, batch, clock.now()), clock.now())
     assert ledger.balance_fen("clearing:bank") == 1600
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"merchant": "M0002"}, "merchant"),
+        ({"batch_no": "ICBC2026112099"}, "unknown_batch"),
+        ({"day": TODAY + timedelta(days=1)}, "time"),
+        ({"day": TODAY - timedelta(days=1)}, "time"),
+    ],
+)
+def test_a_result_that_is_about_something_else_changes_nothing(town, clock, change, code):
+    town.flat(GOOD, 1000)
+    batch = sent(town, clock.now())
+    head, rows = bank_desk.accept(LAYOUT, collecting.file_of(town, batch, clock.now()))
+    done = bank_desk.carry_out(LAYOUT, rows, TODAY)
+    data = bank.write(LAYOUT.sheets["result"], {**head, "day": TODAY, **change}, done)
+    with pytest.raises(Problem) as caught:
+        take(town, data, clock.now())
+    (fault,) = caught.value.extra["rows"]
+    assert (caught.value.code, fault["code"]) == ("result_refused", code)
+    assert f"第 {fault['line']} 行：{fault['reason']}" in caught.value.detail
+    assert {state for state, _ in lines(batch)} == {"waiting"}
+    assert ledger.balance_fen("clearing:bank") == 0
+
+
+def test_another_banks_batch_is_none_of_this_banks(town, clock):
+    town.flat(GOOD, 1000)
+    batch = sent(town, clock.now())
+    data = answered(town, batch, clock.now())
+    mandates.add_bank("abc", "农业银行", "collection-fixed", "M0001")
+    db.session.commit()
+    with pytest.raises(Problem) as caught:
+        collection_results.take("abc", "回盘.txt", data, town.zhou, clock.now())
+    assert caught.value.extra["rows"][0]["code"] == "unknown_batch"
+    assert ledger.balance_fen("clearing:bank") == 0
+
+
+@pytest.mark.parametrize(("data", "code"), [(b"", "empty"), (b"x" * 2_000, "too_large")])
+def test_a_result_that_is_empty_or_beyond_the_limit_is_kept_as_refused(
+    town, clock, monkeypatch, data, code
+):
+    monkeypatch.setattr(bank, "MAX_FILE_BYTES", 1_000)
+    with pytest.raises(Problem) as caught:
+        take(town, data, clock.now())
+    assert caught.value.extra["rows"][0]["code"] == code
+    assert db.session.scalars(sa.select(CollectionResult.outcome)).one() == "refused"
+
+
+def test_a_result_of_a_closed_day_is_posted_today(town, clock):
+    town.flat(GOOD, 1000)
+    batch = sent(town, clock.now())
+    data = answered(town, batch, clock.now())
+    clock.advance(days=1)
+    db.session.add(FinanceDay(day=TODAY, closed_at=clock.now(), summary={}))
+    db.session.commit()
+    take(town, data, clock.now())
+    assert ledger.balance_fen("clearing:bank") == 1000
+    days = db.session.scalars(sa.select(Entry.day).where(Entry.kind == "payment"))
+    assert list(days) == [TODAY + timedelta(days=1)]
 
 
 def test_a_result_for_a_cancelled_batch_is_refused_and_its_bills_are_free(town, clock):

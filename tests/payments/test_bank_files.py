@@ -92,6 +92,65 @@ def test_a_spoilt_file_is_read_as_it_was_or_refused_with_a_line(name, which, dat
         assert error.line >= 1 and error.reason and len(error.problems) <= 100
 
 
+# What must not change unnoticed when the end of a file is missing.
+MONEY = ("order_no", "serial", "terminal_no", "reference", "direction", "amount_fen", "fee_fen")
+
+
+def money_of(rows, which):
+    """The rows' money; of a result that of its successes, for a bank may answer in parts."""
+    counted = [row for row in rows if which != "result" or row["result"] == "success"]
+    names = [name for name in MONEY if name != "serial" or which == "statement"]
+    return [{name: row.get(name) for name in names} for row in counted]
+
+
+@pytest.mark.parametrize(("name", "which"), files())
+@given(data=st.data())
+def test_a_file_cut_anywhere_is_refused_or_loses_no_money(name, which, data):
+    sheet = SHIPPED[name].sheets[which]
+    rows = data.draw(st.lists(row_of(sheet), min_size=1, max_size=4))
+    for row in rows:
+        if which == "result":
+            row["result"] = bank.outcome(sheet, row["outcome"])
+    sums = bank.totals(rows)
+    head = {**HEAD, "closing_fen": sums["credit_fen"] - sums["debit_fen"]}
+    written = bank.write(sheet, head, rows)
+    cut = written[: data.draw(st.integers(0, len(written) - 1))]
+    try:
+        found = bank.read(sheet, cut)
+    except StatementError as error:
+        assert error.line >= 1 and error.reason
+    else:
+        assert money_of([row for _, row in found.rows], which) == money_of(rows, which)
+
+
+@pytest.mark.parametrize(("name", "which"), files())
+def test_a_file_beyond_the_limits_is_refused_before_it_is_looked_at(name, which, monkeypatch):
+    sheet = SHIPPED[name].sheets[which]
+    monkeypatch.setattr(bank, "MAX_FILE_BYTES", 1 << 20)
+    assert refusal(b"x" * ((1 << 20) + 1), sheet) == ("too_large", 1)
+    monkeypatch.setattr(bank, "MAX_ROWS", 50)
+    assert refusal(b"x\n" * 60, sheet) == ("too_large", 50)
+
+
+@pytest.mark.parametrize("name", ["account-csv", "acquirer-csv"])
+def test_money_that_is_no_renminbi_is_refused_with_its_line(name):
+    ((which, sheet),) = SHIPPED[name].sheets.items()
+    row = {
+        "booked_on": HEAD["day"],
+        "serial": "J1",
+        "direction": "credit",
+        "terminal_no": "10000001",
+        "reference": "001",
+        "traded_on": HEAD["day"],
+        "amount_fen": 1000,
+        "fee_fen": 3,
+        "currency": "CNY",
+    }
+    good = bank.write(sheet, {**HEAD, "closing_fen": 1000}, [row])
+    assert bank.read(sheet, good).rows[0][1]["currency"] == "CNY", which
+    assert refusal(good.replace(b"CNY", b"USD"), sheet) == ("currency", 3)
+
+
 RESULT = SHIPPED["collection-fixed"].sheets["result"]
 ROWS = [
     {"seq": 1, "order_no": "N1", "amount_fen": 12345, "outcome": "0000", "serial": "B1"},
