@@ -17,7 +17,7 @@ from backend.base.db import db
 from backend.base.errors import Problem
 from backend.billing import requests
 from backend.billing.models import BillingRequest
-from backend.cashier import aside, cases, reconcile
+from backend.cashier import aside, cases, reconcile, rules
 from backend.cashier.case_models import MoneyCase
 from backend.cashier.channels import CHANNELS, channel_for, day_ends_early
 from backend.cashier.models import Break, FinanceDay, PaymentOrder, Reconciliation, Refund
@@ -79,7 +79,7 @@ def _asked(channel: str, found: Break) -> str:
     try:
         if refund is not None and order is not None:
             told = channel_for(channel).query_refund(order.out_trade_no, number)
-            return f"渠道答复：退款 {_STATES.get(str(told.status), str(told.status))}"
+            return f"渠道答复：退款 {rules.status_words(told.status)}"
         trade = channel_for(channel).query(number)
     except ValueError:
         return "这不是本系统的订单号，渠道无法查询"
@@ -87,19 +87,7 @@ def _asked(channel: str, found: Break) -> str:
         if error.code in ("order_not_found", "refund_not_found"):
             return "渠道答复：没有这个单号"
         raise Problem("channel_unavailable", f"渠道没有答复：{error}") from error
-    return f"渠道答复：订单 {_STATES.get(str(trade.status), str(trade.status))}"
-
-
-_STATES = {
-    "success": "成功",
-    "processing": "处理中",
-    "closed": "已关闭",
-    "abnormal": "异常",
-    "paid": "已付款",
-    "pending": "未付款",
-    "refunded": "已转入退款",
-    "failed": "失败",
-}
+    return f"渠道答复：订单 {rules.status_words(trade.status)}"
 
 
 def repairs(one: MoneyCase, found: Break) -> list[str]:

@@ -18,7 +18,7 @@ from backend.base import ids, tasks
 from backend.base.clock import business_day
 from backend.base.db import changed, db
 from backend.billing.models import BillingRequest
-from backend.cashier import books, cases, sources
+from backend.cashier import books, cases, rules, sources
 from backend.cashier.channels import channel_for, notify_url
 from backend.cashier.models import PaymentOrder, Refund
 from backend.people.service import audit
@@ -221,7 +221,7 @@ def _stuck(
 ) -> str:
     if refund.state in ENDED:
         return "refund_repeat"
-    refund.state, refund.said = to_state, str(state.status)
+    refund.state, refund.said = to_state, f"退款{rules.status_words(state.status)}"
     _to_a_person(refund, order, to_state, now)
     audit(f"cashier.refund_{to_state}", "refund", refund.out_refund_no, None, said=state.status)
     log.error("refund stuck", extra={"refund": refund.out_refund_no, "state": to_state})

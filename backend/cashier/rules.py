@@ -188,3 +188,20 @@ SUGGESTIONS: dict[str, str] = {
     "debit_unknown": "银行账户有支出无法识别：核对用途，确认后补记。",
     "cross_day": "渠道与本方记在不同的日期（零点前后）：核对两日，金额相符即了结，不动账。",
 }
+
+
+_STATUS_ZH = {
+    "success": "成功",
+    "processing": "处理中",
+    "closed": "已关闭",
+    "abnormal": "异常",
+    "paid": "已付款",
+    "pending": "未付款",
+    "refunded": "已转入退款",
+    "failed": "失败",
+}
+
+
+def status_words(status: str) -> str:
+    """What a channel said of a trade or a refund, as people read it."""
+    return _STATUS_ZH.get(str(status), str(status))

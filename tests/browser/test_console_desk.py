@@ -11,11 +11,14 @@ from playwright.sync_api import Page, expect
 from backend.base.clock import FixedClock, business_day
 from backend.base.db import db
 from backend.billing.models import Bill
-from backend.cashier import asking, breaks, cases
+from backend.cashier import asking, breaks, cases, refund_desk, refunds
 from backend.cashier import service as cashier
 from backend.cashier.case_models import MoneyCase
 from backend.cashier.confirm import confirm
+from backend.cashier.models import Refund
 from backend.ledger import service as ledger
+from backend.people.models import Staff
+from backend.people.service import Principal
 from payments.channel import TradeState, TradeStatus
 from tests import builders
 from tests.browser.test_console_reading import sign_in
@@ -74,6 +77,64 @@ def test_an_order_is_given_back_in_part_under_a_name(
     expect(page.get_by_text("退款已提交给渠道。")).to_be_visible()
     expect(page.get_by_text("还可退 60.00 元")).to_be_visible()
     shot(page, "desk-order")
+
+
+@pytest.fixture
+def abnormal(desk: str, clock: FixedClock, phone: Any) -> MoneyCase:
+    """A refund the payer's bank has sent back."""
+    who = db.session.query(Staff).filter_by(login="min").one()
+    phone.behave("refund", "abnormal", match=desk)
+    actor = Principal("staff", who.id, frozenset({"finance"}))
+    bill_id = asking.order_by_number(desk).items[0].bill_id
+    wanted = refund_desk.Wanted(desk, 789, bill_id=bill_id)
+    made = refund_desk.ask(wanted, "多收", "abnormal", actor, clock.now())
+    db.session.commit()
+    refunds.send(made.id, clock.now())
+    db.session.commit()
+    return db.session.query(MoneyCase).filter_by(kind="refund").one()
+
+
+def test_an_abnormal_refund_goes_on_to_a_card_by_two(
+    page: Page,
+    small_page: Page,
+    abnormal: MoneyCase,
+    clock: FixedClock,
+    shot: Callable[[Page, str], None],
+) -> None:
+    sign_in(page, "min")
+    page.goto(f"/console/cases/{abnormal.id}")
+    assert "abnormal" not in page.locator("body").inner_text()  # said in Chinese
+    shot(page, "desk-abnormal")
+    page.get_by_label("开户银行").select_option("ICBC_DEBIT")
+    page.get_by_label("银行卡号").fill("6222 0212 3456 7890 129")
+    page.get_by_label("持卡人姓名").fill("王小明")
+    page.locator("#card-why").fill("原卡已注销")
+    page.locator("form", has=page.get_by_label("银行卡号")).get_by_role("button").click()
+    expect(page.get_by_text("银行卡号有误，请核对。")).to_be_visible()
+    shot(page, "desk-abnormal-wrong")
+    page.get_by_label("开户银行").select_option("ICBC_DEBIT")
+    page.get_by_label("银行卡号").fill("6222 0212 3456 7890 128")
+    page.get_by_label("持卡人姓名").fill("王小明")
+    page.locator("#card-why").fill("原卡已注销")
+    page.locator("form", has=page.get_by_label("银行卡号")).get_by_role("button").click()
+    expect(page.get_by_text("等待另一位同事")).to_be_visible()
+    shot(page, "desk-abnormal-asked")
+    sign_in(small_page, "hua")
+    small_page.goto("/console/requests")
+    expect(small_page.get_by_text("工商银行尾号 0128")).to_be_visible()
+    assert small_page.evaluate("document.documentElement.scrollWidth") <= 390
+    shot(small_page, "desk-abnormal-agree")
+    small_page.get_by_role("button", name="核准").first.click()
+    expect(small_page.get_by_text("工商银行尾号 0128").first).to_be_visible()
+    db.session.rollback()
+    sent = db.session.query(Refund).filter_by(state="to_card").one()
+    refunds.send(sent.id, clock.now())
+    db.session.commit()
+    small_page.goto(f"/console/cases/{abnormal.id}")
+    expect(small_page.get_by_text("尾号 0128").first).to_be_visible()
+    assert small_page.evaluate("document.documentElement.scrollWidth") <= 390
+    shot(small_page, "desk-abnormal-sent")
+    assert "王小明" not in small_page.content()
 
 
 def test_the_desk_fits_a_phone(
