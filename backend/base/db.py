@@ -92,8 +92,11 @@ def hold(*names: str) -> None:
     db.session.execute(sa.text(_HOLD), {"names": sorted(set(names))})
 
 
+Driver = psycopg.Connection[Any]
+
+
 @contextmanager
-def straight(connection: sa.Connection | None = None) -> Iterator[psycopg.Connection[Any]]:
+def straight(connection: sa.Connection | None = None) -> Iterator[Driver]:
     """The driver's own connection under the session's, or under `connection`.
 
     For COPY, and for statements that SQLAlchemy's bookkeeping makes half as dear again.  A server
@@ -112,7 +115,7 @@ def straight(connection: sa.Connection | None = None) -> Iterator[psycopg.Connec
 
 
 @contextmanager
-def alone() -> Iterator[psycopg.Connection[Any]]:
+def alone() -> Iterator[Driver]:
     """A connection beside the session's; every statement over it is a transaction of its own.
 
     Neither BEGIN nor COMMIT goes over the wire.

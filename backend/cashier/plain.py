@@ -12,7 +12,7 @@ import json
 from datetime import datetime
 
 from backend.base.clock import business_day
-from backend.base.db import alone, db
+from backend.base.db import Driver, db
 from backend.billing import service as billing
 from backend.cashier import books, rules
 from backend.ledger import chart
@@ -54,18 +54,18 @@ FROM fresh WHERE raw_notice.id = %(notice_id)s RETURNING raw_notice.id
 """
 
 
-def post(notice_id: int, channel: str, trade: TradeState, now: datetime) -> bool:
+def post(driver: Driver, notice_id: int, channel: str, trade: TradeState, now: datetime) -> bool:
     """Post a paid trade that a kept notice tells of; False where it is not plain.
 
-    Commits.  False leaves everything as it was.
+    `driver` is `base.db.alone`'s: the statement is a transaction of its own.  False leaves
+    everything as it was.
     """
     paid_at = trade.paid_at
     if paid_at is None or rules.day_is_over(business_day(paid_at), now):
         return False  # may be closed already: `books.posting_time` says when it is posted
     if db.session().in_transaction():
         db.session.commit()
-    with alone() as driver:
-        done = driver.execute(_POST, _values(notice_id, channel, trade, paid_at)).rowcount == 1
+    done = driver.execute(_POST, _values(notice_id, channel, trade, paid_at)).rowcount == 1
     if done:
         db.session.expire_all()
     return done

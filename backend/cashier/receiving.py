@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from backend.base import tasks
 from backend.base.clock import business_day, day_start
-from backend.base.db import alone, db
+from backend.base.db import Driver, alone, db
 from backend.base.errors import Problem
 from backend.cashier import cases, plain, refunds
 from backend.cashier.asking import MONEY_MOVED
@@ -54,26 +54,26 @@ def receive_notice(
     """Keep a notice as it came, verify it and act on it; commits.
 
     `outcome` is as `confirm` and `refunds.settle` say, or rejected (`detail` has the code).  An
-    unexpected error leaves the notice kept as failed and is raised: the channel sends it again.
+    unexpected error leaves the notice kept (as failed, where that can still be written down) and is
+    raised: the channel sends it again.
     Of a day's rejected ones the first MAX_REJECTED_A_DAY of a channel stay.
     """
     if len(body) > MAX_NOTICE_BYTES:
         raise Problem("too_large")
     gateway = channel_for(channel)
-    kept = _keep(channel, headers, body, now)
-    try:
-        notice = gateway.parse_notice(headers, body, now)
-        outcome, number = _process(gateway, notice, kept, now)
-    except NoticeRejected as rejected:
-        _tell_somebody(channel, rejected, now)
-        _reject(kept, channel, rejected.code, now)
-        log.warning("notice rejected", extra={"code": rejected.code, "notice": kept})
-        return Received(kept, "rejected", rejected.code)
-    except Exception as error:
-        db.session.rollback()
-        _note(kept, outcome="failed", detail=type(error).__name__)
-        raise
-    return Received(kept, outcome, None, number)
+    wrong: Exception | None = None
+    with alone() as driver:
+        kept = _keep(driver, channel, headers, body, now)
+        try:
+            notice = gateway.parse_notice(headers, body, now)
+        except Exception as error:
+            wrong = error  # told once the connection has been given back
+        else:
+            if (number := _posted(driver, gateway, notice, kept, now)) is not None:
+                return Received(kept, "posted", None, number)
+    if wrong is not None:
+        return _wrong(wrong, kept, channel, now)
+    return _not_plain(gateway, notice, kept, now)
 
 
 def acknowledged(notice: Received) -> bool:
@@ -100,28 +100,53 @@ SELECT %(channel)s, %(received_at)s, %(headers)s::jsonb, %(body)s FROM unhurried
 """
 
 
-def _keep(channel: str, headers: Mapping[str, str], body: bytes, now: datetime) -> int:
+def _keep(
+    driver: Driver, channel: str, headers: Mapping[str, str], body: bytes, now: datetime
+) -> int:
     """The id of a notice that has just been kept."""
     said = json.dumps(_kept(headers))
     values = {"channel": channel, "received_at": now, "headers": said, "body": body}
-    with alone() as driver:
-        row = driver.execute(_KEEP, values).fetchone()
+    row = driver.execute(_KEEP, values).fetchone()
     assert row is not None
     return int(row[0])
 
 
-def _process(gateway: PaymentChannel, notice: Notice, kept: int, now: datetime) -> tuple[str, str]:
-    """What came of an authentic notice, and whose it is; both written down with it."""
+def _posted(
+    driver: Driver, gateway: PaymentChannel, notice: Notice, kept: int, now: datetime
+) -> str | None:
+    """The order of a plain payment, which is posted; None where the notice is something else."""
     trade = notice.trade
-    if (
-        trade is not None
-        and _is_word(gateway, trade)
-        and plain.post(kept, gateway.name, trade, now)
-    ):
-        return "posted", trade.out_trade_no
-    outcome, number = _act(gateway, notice, now)
-    _note(kept, outcome=outcome, out_trade_no=number)
-    return outcome, number
+    if trade is None or not _is_word(gateway, trade):
+        return None
+    done = plain.post(driver, kept, gateway.name, trade, now)
+    return trade.out_trade_no if done else None
+
+
+def _not_plain(gateway: PaymentChannel, notice: Notice, kept: int, now: datetime) -> Received:
+    """Act on an authentic notice by the rules, and write down what came of it."""
+    try:
+        outcome, number = _act(gateway, notice, now)
+        _note(kept, outcome=outcome, out_trade_no=number)
+    except Exception as error:
+        _failed(kept, error)
+        raise
+    return Received(kept, outcome, None, number)
+
+
+def _wrong(error: Exception, kept: int, channel: str, now: datetime) -> Received:
+    """A notice that is not to be believed; what else went wrong is raised."""
+    if not isinstance(error, NoticeRejected):
+        _failed(kept, error)
+        raise error
+    _tell_somebody(channel, error, now)
+    _reject(kept, channel, error.code, now)
+    log.warning("notice rejected", extra={"code": error.code, "notice": kept})
+    return Received(kept, "rejected", error.code)
+
+
+def _failed(kept: int, error: Exception) -> None:
+    db.session.rollback()
+    _note(kept, outcome="failed", detail=type(error).__name__)
 
 
 def _is_word(gateway: PaymentChannel, trade: TradeState) -> bool:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from backend.base.db import db
+from backend.base.db import alone, db
 from backend.billing import service as billing
 from backend.billing.models import BillPayment
 from backend.cashier import plain, receiving, service
@@ -90,6 +90,11 @@ def told(notice, clock):
     return (raw.id, "wechat"), trade
 
 
+def posted(*given):
+    with alone() as driver:
+        return plain.post(driver, *given)
+
+
 def another_amount(trade, _order, _bills, _clock):
     return replace(trade, amount_fen=trade.amount_fen + 1)
 
@@ -122,16 +127,16 @@ def test_whatever_is_not_plain_it_leaves_alone(pays, clock, change):
     kept, trade = told(notice, clock)
     trade = change(trade, order, bills, clock)
     before = everything()
-    assert not plain.post(*kept, trade, clock.now())
+    assert not posted(*kept, trade, clock.now())
     assert everything() == before
 
 
 def test_the_same_payment_again_is_not_plain(pays, clock):
     _, _, notice = pays(12345)
     kept, trade = told(notice, clock)
-    assert plain.post(*kept, trade, clock.now())
+    assert posted(*kept, trade, clock.now())
     before = everything()
-    assert not plain.post(*kept, trade, clock.now())
+    assert not posted(*kept, trade, clock.now())
     assert everything() == before
 
 
