@@ -26,14 +26,13 @@ from backend.cashier import (
 )
 from backend.cashier.collection import Choice
 from backend.cashier.rules import UTILITY_ZH
-from backend.console import asked
+from backend.console import asked, sent
 from backend.console.runs import MAX_CHOICES
 from backend.console.sessions import attempt, now, roles
 from backend.people import access
 
 NO = "string(maxlength=64)"
 ID = "int(max=9223372036854775807)"
-MAX_TEXT = 200
 BATCH_STATES = {
     "drafted": "待核准",
     "approved": "已核准",
@@ -98,13 +97,13 @@ def collection_draft() -> AnyResponse:
     def work() -> None:
         choice = Choice(
             _day("due_by"),
-            asked.number(_text("region_id")),
-            _text("utility") or None,
-            _text("account_no") or None,
-            _text("by") or "household",
+            asked.number(sent.text("region_id")),
+            sent.text("utility") or None,
+            sent.text("account_no") or None,
+            sent.text("by") or "household",
         )
         actor = access.principal()
-        batch = collection.draft(_text("bank"), _day("day"), choice, actor, now())
+        batch = collection.draft(sent.text("bank"), _day("day"), choice, actor, now())
         made.append(batch.batch_no)
 
     if attempt(work, "批次已拟，请另一位同事核准。"):
@@ -135,7 +134,7 @@ def collection_batch(batch_no: str) -> str:
 @access.allow("finance", "manager")
 def collection_act(batch_no: str) -> AnyResponse:
     """Approve, export, cancel or close a batch; who may, the batch says."""
-    what, reason, actor = _text("do"), _text("reason"), access.principal()
+    what, reason, actor = sent.text("do"), sent.text("reason"), access.principal()
     acts: dict[str, tuple[Callable[[], Any], str]] = {
         "approve": (lambda: collection.approve(batch_no, actor, now()), "已核准。"),
         "export": (
@@ -167,7 +166,9 @@ def collection_result() -> AnyResponse:
     """Take in a bank's result file; then its batch, or why not."""
     try:
         name, data = _file()
-        made, new = collection_results.take(_text("bank"), name, data, access.principal(), now())
+        made, new = collection_results.take(
+            sent.text("bank"), name, data, access.principal(), now()
+        )
     except Problem as problem:
         db.session.rollback()
         flash(problem.detail, "bad")
@@ -203,13 +204,13 @@ def mandate_sign() -> AnyResponse:
 
     def work() -> None:
         agreed = mandates.Agreement(
-            _text("account_no"),
-            _text("bank"),
-            _text("contract_no"),
-            _text("holder"),
-            _text("card_no").replace(" ", ""),
+            sent.text("account_no"),
+            sent.text("bank"),
+            sent.text("contract_no"),
+            sent.text("holder"),
+            sent.text("card_no").replace(" ", ""),
             _day("valid_from"),
-            _day("valid_to") if _text("valid_to") else None,
+            _day("valid_to") if sent.text("valid_to") else None,
         )
         mandates.sign(agreed, access.principal(), now())
 
@@ -224,7 +225,7 @@ def mandate_sign() -> AnyResponse:
 def mandate_cancel(mandate_id: int) -> AnyResponse:
     """End a mandate."""
     actor = access.principal()
-    attempt(lambda: mandates.cancel(mandate_id, _text("reason"), actor, now()), "已解约。")
+    attempt(lambda: mandates.cancel(mandate_id, sent.text("reason"), actor, now()), "已解约。")
     return redirect(url_for("console.mandates"), 303)
 
 
@@ -246,7 +247,7 @@ def bank_take() -> AnyResponse:
     """Take in an account's movements of a day; then their page, or why not."""
     try:
         name, data = _file()
-        made, new = bank_accounts.take(_text("account"), name, data, access.principal(), now())
+        made, new = bank_accounts.take(sent.text("account"), name, data, access.principal(), now())
         db.session.commit()
     except Problem as problem:
         db.session.rollback()
@@ -261,7 +262,7 @@ def settlement_take() -> AnyResponse:
     """Take in an acquirer's settlement; then the page, or why not."""
     try:
         name, data = _file()
-        made, new = acquirers.take(_text("acquirer"), name, data, access.principal(), now())
+        made, new = acquirers.take(sent.text("acquirer"), name, data, access.principal(), now())
         db.session.commit()
     except Problem as problem:
         db.session.rollback()
@@ -307,19 +308,15 @@ def bank_statement(statement_id: int) -> str:
     )
 
 
-def _text(name: str) -> str:
-    return request.form.get(name, "").strip()[:MAX_TEXT].replace("\x00", "")
-
-
 def _day(name: str) -> date:
     try:
-        return date.fromisoformat(_text(name))
+        return date.fromisoformat(sent.text(name))
     except ValueError:
         raise Problem("validation", "日期不对，例如 2026-11-20。", field=name) from None
 
 
 def _file() -> tuple[str, bytes]:
-    sent = request.files.get("file")
-    if sent is None or not sent.filename:
+    upload = request.files.get("file")
+    if upload is None or not upload.filename:
         raise Problem("validation", "请先选择文件。", field="file")
-    return sent.filename, sent.read()
+    return upload.filename, upload.read()

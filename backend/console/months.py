@@ -15,13 +15,14 @@ from backend.base.db import db
 from backend.base.errors import Problem
 from backend.cashier import months, vouchers
 from backend.cashier.rules import UTILITY_ZH
+from backend.console import sent
 from backend.console.sessions import attempt, now, roles
 from backend.ledger import periods
 from backend.ledger.models import LedgerMonth
 from backend.people import access
 from backend.people.models import Staff
 
-MAX_TEXT = 500
+MAX_REASON = 500
 BLOCKED = {
     "month_not_over": "这个月还没有结束",
     "month_before_open": "前面的月份还没有月结",
@@ -75,7 +76,7 @@ def month_page() -> str:
 @access.allow("finance", "manager")
 def month_act(month: str) -> AnyResponse:
     """Close a month, ask for it to be opened again, or agree to that."""
-    when, reason, actor = _month(month), _text("reason"), access.principal()
+    when, reason, actor = _month(month), sent.text("reason", MAX_REASON), access.principal()
     acts: dict[str, tuple[Callable[[], Any], str]] = {
         "close": (lambda: months.close_month(when, reason, actor, now()), "已月结。"),
         "ask": (
@@ -84,7 +85,7 @@ def month_act(month: str) -> AnyResponse:
         ),
         "reopen": (lambda: months.reopen(when, actor, now()), "已重开。"),
     }
-    what = _text("do")
+    what = sent.text("do")
     if what not in acts:
         raise Problem("not_found")
     if what == "close" and "finance" not in roles():
@@ -98,7 +99,7 @@ def voucher_export(month: str) -> AnyResponse:
     """A closed month's vouchers as a file, streamed."""
     when = _month(month)
     try:
-        made = vouchers.export(when, _text("format"), access.principal(), now())
+        made = vouchers.export(when, sent.text("format"), access.principal(), now())
         db.session.commit()
     except Problem as problem:
         db.session.rollback()
@@ -158,11 +159,11 @@ def voucher_accounts() -> str:
 def voucher_account_set() -> AnyResponse:
     """Set a line, take one away, or fill in the sample's."""
     actor = access.principal()
-    if _text("do") == "sample":
+    if sent.text("do") == "sample":
         attempt(lambda: vouchers.load_sample(actor, now()), "已填入样例中尚未设置的科目。")
     else:
         names = ("prefix", "erp_code", "erp_name", "aux")
-        prefix, code, name, aux = (_text(field) for field in names)
+        prefix, code, name, aux = (sent.text(field) for field in names)
         attempt(lambda: vouchers.set_account(prefix, code, name, aux, actor, now()), "已保存。")
     return redirect(url_for("console.voucher_accounts"), 303)
 
@@ -172,10 +173,6 @@ def _month(text: str) -> date:
         return date.fromisoformat(f"{text}-01")
     except ValueError:
         raise Problem("not_found") from None
-
-
-def _text(name: str) -> str:
-    return request.form.get(name, "").strip()[:MAX_TEXT].replace("\x00", "")
 
 
 def _names(found: LedgerMonth | None) -> dict[int, str]:

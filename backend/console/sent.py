@@ -17,9 +17,9 @@ MAX_TEXT = 200
 MAX_DIGITS = 18
 
 
-def text(name: str) -> str:
+def text(name: str, most: int = MAX_TEXT) -> str:
     """A line of text, cut to what is kept."""
-    return request.form.get(name, "").strip()[:MAX_TEXT].replace("\x00", "")
+    return request.form.get(name, "").strip()[:most].replace("\x00", "")
 
 
 def whole(name: str) -> int:
